@@ -1,0 +1,258 @@
+//! From the JSON of a request to a valid [`TaskSpec`], with an error per bad field.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+
+use crate::{Json, RetryPolicy, RetryPolicyError, TaskSpec, parse_rfc3339_ms};
+
+/// A field of a request that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FieldError {
+    /// Path of the field, such as `retry.jitter`.
+    pub field: String,
+    /// What it takes.
+    pub message: String,
+}
+
+/// Defaults and limits of whoever submits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Retry policy of tasks that bring none.
+    pub retry: RetryPolicy,
+    /// Losses survived by tasks that do not say.
+    pub max_deliveries: u32,
+    /// Longest payload, bytes of JSON text.
+    pub max_payload: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            max_deliveries: TaskSpec::DEFAULT_MAX_DELIVERIES,
+            max_payload: 256 * 1024,
+        }
+    }
+}
+
+const MAX_LABELS: usize = 16;
+const MAX_LABEL_KEY: usize = 64;
+const MAX_LABEL_VALUE: usize = 256;
+/// Ten years, seconds: later than any task should wait, and safe in ms arithmetic.
+const MAX_WAIT_SECONDS: f64 = 315_360_000.0;
+/// Thirty days, seconds.
+const MAX_TIMEOUT_SECONDS: f64 = 2_592_000.0;
+
+type Fields = BTreeMap<String, Json>;
+
+struct Reader {
+    fields: Fields,
+    prefix: &'static str,
+    errors: Vec<FieldError>,
+}
+
+impl Reader {
+    fn error(&mut self, field: &str, message: impl Into<String>) {
+        self.errors.push(FieldError {
+            field: format!("{}{field}", self.prefix),
+            message: message.into(),
+        });
+    }
+
+    /// A field as `T`; absent or null is `None`.
+    fn take<T: DeserializeOwned>(&mut self, field: &str, takes: &str) -> Option<T> {
+        let json = self.fields.remove(field)?;
+        if json.is_null() {
+            return None;
+        }
+        match serde_json::from_str(json.as_str()) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.error(field, format!("must be {takes}"));
+                None
+            }
+        }
+    }
+
+    fn parse<T: FromStr<Err: std::fmt::Display>>(&mut self, field: &str) -> Option<T> {
+        let text: String = self.take(field, "a string")?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error(field, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Seconds, decimals allowed, as ms.
+    fn seconds(&mut self, field: &str, min: f64, max: f64) -> Option<u64> {
+        let seconds: f64 = self.take(field, "a number of seconds")?;
+        if (min..=max).contains(&seconds) {
+            Some((seconds * 1_000.0).round() as u64)
+        } else {
+            self.error(field, format!("must be from {min} to {max} seconds"));
+            None
+        }
+    }
+
+    fn refuse_unknown(&mut self, known: &str) {
+        for field in std::mem::take(&mut self.fields).into_keys() {
+            self.error(&field, format!("is not a field; known are {known}"));
+        }
+    }
+}
+
+const KNOWN: &str =
+    "type, data, queue, priority, max_retries, retry, delay, run_at, timeout, labels";
+
+/// Reads one task request. `text` is JSON.
+///
+/// # Errors
+/// Every field that cannot be taken, each named; an unknown field too.
+pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<FieldError>> {
+    let fields: Fields = serde_json::from_str(text).map_err(|_| {
+        vec![FieldError {
+            field: String::new(),
+            message: "must be a JSON object".to_owned(),
+        }]
+    })?;
+    let mut reader = Reader {
+        fields,
+        prefix: "",
+        errors: Vec::new(),
+    };
+    let task_type = if reader.fields.get("type").is_none_or(Json::is_null) {
+        reader.fields.remove("type");
+        reader.error("type", "is required");
+        None
+    } else {
+        reader.parse("type")
+    };
+    let data = data(&mut reader, limits.max_payload);
+    let queue = reader.parse("queue").unwrap_or_default();
+    let priority = reader.parse("priority").unwrap_or_default();
+    let retry = retry(&mut reader, limits.retry);
+    let delay_ms = reader.seconds("delay", 0.0, MAX_WAIT_SECONDS);
+    let run_at: Option<String> = reader.take("run_at", "an RFC 3339 time");
+    let run_at_ms = run_at.and_then(|text| {
+        let parsed = parse_rfc3339_ms(&text);
+        if parsed.is_none() {
+            reader.error(
+                "run_at",
+                "must be an RFC 3339 time, such as 2026-01-31T03:12:00Z",
+            );
+        }
+        parsed
+    });
+    if delay_ms.is_some() && run_at_ms.is_some() {
+        reader.error("run_at", "cannot stand beside delay: give one of them");
+    }
+    let timeout_ms = reader.seconds("timeout", 0.001, MAX_TIMEOUT_SECONDS);
+    let labels = labels(&mut reader);
+    reader.refuse_unknown(KNOWN);
+    match task_type {
+        Some(task_type) if reader.errors.is_empty() => Ok(TaskSpec {
+            queue,
+            task_type,
+            priority,
+            data,
+            retry,
+            max_deliveries: limits.max_deliveries,
+            // A delay of zero is no delay: the task is ready at once.
+            delay_ms: delay_ms.filter(|ms| *ms > 0),
+            run_at_ms,
+            timeout_ms,
+            labels,
+            actor: None,
+        }),
+        _ => Err(reader.errors),
+    }
+}
+
+fn data(reader: &mut Reader, max: usize) -> Json {
+    let data = reader.fields.remove("data").unwrap_or_else(Json::null);
+    let text = data.as_str();
+    if text.len() > max {
+        reader.error(
+            "data",
+            format!(
+                "is {} bytes; at most {max} are taken: store it elsewhere and pass its address",
+                text.len()
+            ),
+        );
+    }
+    // A lone surrogate passes a scan for JSON but is no text in any language.
+    if text.contains("\\u") && serde_json::from_str::<serde_json::Value>(text).is_err() {
+        reader.error("data", "holds an escape that is no character");
+    }
+    data
+}
+
+fn retry(reader: &mut Reader, defaults: RetryPolicy) -> RetryPolicy {
+    let max_retries = reader.take::<u32>("max_retries", "a whole number from 0 to 1000");
+    let given = reader.take::<Fields>("retry", "an object");
+    let mut policy = defaults;
+    if let Some(fields) = given {
+        let mut inner = Reader {
+            fields,
+            prefix: "retry.",
+            errors: Vec::new(),
+        };
+        if let Some(ms) = inner.seconds("initial_delay", 0.0, MAX_TIMEOUT_SECONDS) {
+            policy.initial_delay_ms = ms;
+        }
+        if let Some(ms) = inner.seconds("max_delay", 0.0, MAX_TIMEOUT_SECONDS) {
+            policy.max_delay_ms = ms;
+        }
+        if let Some(factor) = inner.take("multiplier", "a number from 1 to 1000") {
+            policy.multiplier = factor;
+        }
+        if let Some(share) = inner.take("jitter", "a number from 0 to 1") {
+            policy.jitter = share;
+        }
+        inner.refuse_unknown("initial_delay, multiplier, max_delay, jitter");
+        reader.errors.append(&mut inner.errors);
+    }
+    if let Some(max) = max_retries {
+        policy.max_retries = max;
+    }
+    match policy.checked() {
+        Ok(policy) => policy,
+        Err(error) => {
+            let field = match error {
+                RetryPolicyError::MaxRetries => error.field().to_owned(),
+                _ => format!("retry.{}", error.field()),
+            };
+            reader.error(&field, error.to_string());
+            defaults
+        }
+    }
+}
+
+fn labels(reader: &mut Reader) -> BTreeMap<String, String> {
+    let labels: BTreeMap<String, String> = reader
+        .take("labels", "an object of strings")
+        .unwrap_or_default();
+    if labels.len() > MAX_LABELS {
+        reader.error("labels", format!("may hold at most {MAX_LABELS} labels"));
+    }
+    for (key, value) in &labels {
+        let readable = |text: &str| !text.chars().any(char::is_control);
+        if key.is_empty() || key.len() > MAX_LABEL_KEY || key.contains('=') || !readable(key) {
+            reader.error(
+                "labels",
+                format!("a label's name takes 1 to {MAX_LABEL_KEY} printable bytes without '='"),
+            );
+        }
+        if value.len() > MAX_LABEL_VALUE || !readable(value) {
+            reader.error(
+                &format!("labels.{key}"),
+                format!("takes at most {MAX_LABEL_VALUE} printable bytes"),
+            );
+        }
+    }
+    labels
+}

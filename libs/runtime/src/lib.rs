@@ -1,0 +1,1 @@
+//! What every Taskweir process needs: configuration, logs, lifecycle, admin HTTP.

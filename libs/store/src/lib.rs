@@ -1,0 +1,1 @@
+//! Taskweir's storage: the only library that knows Redis.

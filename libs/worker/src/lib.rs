@@ -1,0 +1,1 @@
+//! Embeddable Taskweir worker: write a handler, run it.

@@ -1,0 +1,1 @@
+//! Taskweir's dashboard.

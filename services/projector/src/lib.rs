@@ -1,0 +1,1 @@
+//! Taskweir's projector: folds the log into views.

@@ -1,0 +1,1 @@
+//! Taskweir's scheduler: promotes what is due, redelivers what was lost.

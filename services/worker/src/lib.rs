@@ -1,0 +1,1 @@
+//! Taskweir's worker process with the demo task types.
