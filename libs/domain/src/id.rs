@@ -37,6 +37,12 @@ impl TaskId {
         ))
     }
 
+    /// The smallest id that could have been minted at a time: a bound for ranges of ids.
+    #[must_use]
+    pub const fn floor(unix_ms: u64) -> Self {
+        Self(Ulid::from_parts(unix_ms, 0))
+    }
+
     /// The partition this task lives in.
     #[must_use]
     pub fn partition(self) -> PartitionIndex {

@@ -1,1 +1,40 @@
-//! Taskweir's storage: the only library that knows Redis.
+#![doc = include_str!("../README.md")]
+
+pub mod accepts;
+pub mod clock;
+pub mod entropy;
+mod error;
+mod keys;
+mod link;
+mod log;
+mod migrate;
+mod ops;
+mod queries;
+mod queues;
+mod record;
+mod reply;
+mod scripts;
+mod streams;
+mod views;
+mod workers;
+
+pub use error::StoreError;
+pub use keys::{Keys, VIEW_VERSION};
+pub use link::{Limits, Partition, RedisSettings, Store};
+pub use log::{LogEntry, LogRead};
+pub use migrate::migrate;
+pub use migrate::{LAYOUT_VERSION, LayoutError, MigrateOptions, Migrated};
+pub use ops::ClaimedWork;
+pub use ops::{
+    ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, DlqAction,
+    Finish, FinishOutcome, HeartbeatState, History, Loss, MAX_BATCH, ParkOutcome, Parking, Pause,
+    PauseOutcome, Payload, Presence, ProgressReport, PromoteOutcome, Promotion, ReclaimOutcome,
+    ReleaseOutcome, Releasing, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome,
+    UnclaimOutcome, Unclaiming, UnparkOutcome,
+};
+pub use queries::{Filter, Item, Page, Totals};
+pub use queues::{QueueDepth, QueueFlags};
+pub use record::Record;
+pub use streams::{ReadyStream, StreamSet};
+pub use views::{Counter, Delta, Extra, INDEX_SEPARATOR};
+pub use workers::{SeenWorker, WorkerInfo};

@@ -1,0 +1,84 @@
+//! What can go wrong between us and Redis.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::migrate::LayoutError;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Redis cannot be reached or does not take commands now; whether a script ran is unknown.
+    /// Repeating the call is safe.
+    #[error("Redis is away: {0}")]
+    Unavailable(#[source] RedisError),
+    /// Redis is out of memory and refuses what would need more.
+    #[error("Redis is out of memory")]
+    OutOfMemory,
+    /// Redis answered with an error that repeating will not mend.
+    #[error("Redis refused: {0}")]
+    Refused(#[source] RedisError),
+    /// Redis answered something we cannot read: another program wrote to our keys, or a bug.
+    #[error("unexpected reply of {what}: {detail}")]
+    Reply {
+        /// The command or key.
+        what: &'static str,
+        /// What was wrong with it.
+        detail: String,
+    },
+    /// The layout in Redis is absent or not ours.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody's help.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::OutOfMemory)
+    }
+
+    pub(crate) fn reply(what: &'static str, detail: impl Into<String>) -> Self {
+        Self::Reply {
+            what,
+            detail: detail.into(),
+        }
+    }
+
+    /// Whether a consumer group is missing, so that it must be made first.
+    pub(crate) fn is_no_group(&self) -> bool {
+        match self {
+            // Inside a script the code is part of the message.
+            Self::Refused(error) => {
+                error.code() == Some("NOGROUP") || error.to_string().contains("NOGROUP")
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        if error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed") {
+            return Self::OutOfMemory;
+        }
+        let away = match error.kind() {
+            ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => true,
+            ErrorKind::Server(kind) => matches!(
+                kind,
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::ReadOnly
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::TryAgain
+                    | ServerErrorKind::Moved
+                    | ServerErrorKind::Ask
+            ),
+            _ => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
+        };
+        if away || error.is_timeout() || error.is_connection_dropped() {
+            Self::Unavailable(error)
+        } else {
+            Self::Refused(error)
+        }
+    }
+}

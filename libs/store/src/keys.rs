@@ -1,0 +1,195 @@
+//! Every key of the layout, one method each.
+//!
+//! All keys of a partition share a hash tag, so every script stays in one cluster slot.
+
+use std::fmt::Display;
+
+use taskweir_domain::{PartitionIndex, Priority, QueueName, Status, TaskId, TaskType};
+
+/// Version of the views that this program reads and writes.
+pub const VIEW_VERSION: u32 = 1;
+
+/// The key of the layout itself; the only one without a tag. Hash.
+pub(crate) fn schema(prefix: &str) -> String {
+    format!("{prefix}:schema")
+}
+
+/// The keys of one partition.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    index: PartitionIndex,
+    /// `<prefix>:{p<n>-<suffix>}:`
+    base: String,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str, index: PartitionIndex, suffix: &str) -> Self {
+        Self {
+            index,
+            base: format!("{prefix}:{{p{}-{suffix}}}:", index.0),
+        }
+    }
+
+    fn key(&self, name: impl Display) -> String {
+        format!("{}{name}", self.base)
+    }
+
+    /// Which partition.
+    #[must_use]
+    pub const fn partition(&self) -> PartitionIndex {
+        self.index
+    }
+
+    /// Stream: every event. Never `XDEL`, never `MAXLEN`.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.key("log")
+    }
+
+    /// Stream with group `workers`: what waits for a worker.
+    #[must_use]
+    pub fn ready(&self, queue: &QueueName, priority: Priority) -> String {
+        self.key(format_args!("ready:{queue}:{priority}"))
+    }
+
+    /// Hash, values up to 64 bytes: the record of a task.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> String {
+        self.key(format_args!("task:{id}"))
+    }
+
+    /// String: a payload above 1 KiB.
+    #[must_use]
+    pub fn data(&self, id: TaskId) -> String {
+        self.key(format_args!("data:{id}"))
+    }
+
+    /// String: a result above 1 KiB.
+    #[must_use]
+    pub fn result(&self, id: TaskId) -> String {
+        self.key(format_args!("result:{id}"))
+    }
+
+    /// Sorted set: ids by due time, ms.
+    #[must_use]
+    pub fn due(&self) -> String {
+        self.key("due")
+    }
+
+    /// List: wake-up token of the scheduler.
+    #[must_use]
+    pub fn tick(&self) -> String {
+        self.key("tick")
+    }
+
+    /// Stream: what gave up.
+    #[must_use]
+    pub fn dlq(&self, queue: &QueueName) -> String {
+        self.key(format_args!("dlq:{queue}"))
+    }
+
+    /// Sorted set: ids of a type that no worker of the queue knows, by the time since when they wait.
+    #[must_use]
+    pub fn parked(&self, queue: &QueueName, task_type: &TaskType) -> String {
+        self.key(format_args!("parked:{queue}:{task_type}"))
+    }
+
+    /// List: cancellations for a worker.
+    #[must_use]
+    pub fn signal(&self, worker: &str) -> String {
+        self.key(format_args!("signal:{worker}"))
+    }
+
+    /// Hash: workers and when they last spoke.
+    #[must_use]
+    pub fn workers(&self) -> String {
+        self.key("workers")
+    }
+
+    /// Hash: known queues, pause flags with their epochs.
+    #[must_use]
+    pub fn meta(&self) -> String {
+        self.key("meta")
+    }
+
+    /// String: how far the projection has read.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        self.key(format_args!("checkpoint:views-{VIEW_VERSION}"))
+    }
+
+    fn view(&self, name: impl Display) -> String {
+        self.key(format_args!("view:{VIEW_VERSION}:{name}"))
+    }
+
+    /// Sorted set, all scores 0: ids of a status, queue and type, in order of id.
+    #[must_use]
+    pub fn index(&self, status: Status, queue: &str, task_type: &str) -> String {
+        self.view(format_args!("index:{status}:{queue}:{task_type}"))
+    }
+
+    /// Sorted set, all scores 0: ids that carry a label.
+    #[must_use]
+    pub fn label_index(&self, key: &str, value: &str) -> String {
+        self.view(format_args!("label:{key}={value}"))
+    }
+
+    /// Sorted set, all scores 0: ids whose latest error is of a class.
+    #[must_use]
+    pub fn error_index(&self, class: &str) -> String {
+        self.view(format_args!("error:{class}"))
+    }
+
+    /// Sorted set: ids in the dead-letter queue by the time they gave up, ms.
+    #[must_use]
+    pub fn dead(&self) -> String {
+        self.view("dead")
+    }
+
+    /// Hash: id to what lists show and the record does not hold (error, labels).
+    #[must_use]
+    pub fn extra(&self) -> String {
+        self.view("extra")
+    }
+
+    /// Hash: `status|queue|type` to number of tasks.
+    #[must_use]
+    pub fn counts(&self) -> String {
+        self.view("counts")
+    }
+
+    /// Hash: event type to number of events.
+    #[must_use]
+    pub fn totals(&self) -> String {
+        self.view("totals")
+    }
+
+    /// Hash per minute of event time: `event|queue` to number of events.
+    #[must_use]
+    pub fn minute(&self, minute: u64) -> String {
+        self.view(format_args!("minute:{minute}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskweir_domain::PartitionIndex;
+
+    use super::Keys;
+
+    #[test]
+    fn every_key_carries_the_tag_of_its_partition() {
+        let keys = Keys::new("tw", PartitionIndex(2), "ab");
+        let queue = "mail".parse().unwrap();
+        let kind = "send".parse().unwrap();
+        assert_eq!(keys.log(), "tw:{p2-ab}:log");
+        for key in [
+            keys.ready(&queue, taskweir_domain::Priority::High),
+            keys.parked(&queue, &kind),
+            keys.counts(),
+            keys.minute(7),
+        ] {
+            assert!(key.starts_with("tw:{p2-ab}:"), "{key}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Connections: one multiplexed and reconnecting for scripts, a pool of exclusive ones for
+//! commands that block.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, Value};
+use taskweir_domain::{PartitionIndex, TaskId};
+
+use crate::error::StoreError;
+use crate::keys::Keys;
+use crate::migrate::{self, LayoutError};
+use crate::scripts::Script;
+use crate::{clock, entropy};
+
+/// Requests that may wait for one connection's turn.
+const PIPELINE_BUFFER: usize = 4_096;
+/// Longest wait for the answer of a command that does not block.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a blocking command may take beyond the time it was told to block.
+const BLOCK_MARGIN: Duration = Duration::from_secs(5);
+/// Longest time any command of ours blocks.
+pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
+
+/// Where Redis is and how the layout is called.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// `redis://[user:password@]host:port/db`
+    pub url: String,
+    /// First part of every key.
+    pub prefix: String,
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("RedisSettings")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisSettings {
+    /// The server and port of the URL, for people; never the password.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.url.as_str().into_connection_info().map_or_else(
+            |_| "an address that is no Redis URL".to_owned(),
+            |info| info.addr().to_string(),
+        )
+    }
+
+    pub(crate) fn client(&self) -> Result<Client, StoreError> {
+        let info = self.url.as_str().into_connection_info()?;
+        let tcp = TcpSettings::default().set_nodelay(true);
+        Ok(Client::open(info.set_tcp_settings(tcp))?)
+    }
+}
+
+/// What ended tasks leave behind, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long records, payloads and results of ended tasks stay, ms.
+    pub retention_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            retention_ms: 7 * 24 * 3_600 * 1_000,
+        }
+    }
+}
+
+/// A connection that nobody else uses.
+#[derive(Debug)]
+pub struct Exclusive {
+    connection: MultiplexedConnection,
+    /// A command was sent and its answer has not come: the pool throws such a connection away.
+    busy: bool,
+}
+
+/// Makes exclusive connections. Our own, because a pool over multiplexed connections with the
+/// default settings cuts every blocking read after half a second.
+#[derive(Debug, Clone)]
+pub(crate) struct ExclusiveManager {
+    client: Client,
+}
+
+impl bb8::ManageConnection for ExclusiveManager {
+    type Connection = Exclusive;
+    type Error = RedisError;
+
+    async fn connect(&self) -> Result<Self::Connection, Self::Error> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(MAX_BLOCK + BLOCK_MARGIN));
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        Ok(Exclusive {
+            connection,
+            busy: false,
+        })
+    }
+
+    async fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
+        redis::cmd("PING")
+            .query_async(&mut connection.connection)
+            .await
+    }
+
+    fn has_broken(&self, connection: &mut Self::Connection) -> bool {
+        connection.busy
+    }
+}
+
+/// The store: a layout in a Redis, ready for use. Clones share their connections.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) connection: ConnectionManager,
+    pool: bb8::Pool<ExclusiveManager>,
+    partitions: Arc<Vec<Arc<Keys>>>,
+    pub(crate) limits: Limits,
+    prefix: Arc<str>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("prefix", &self.prefix)
+            .field("partitions", &self.partitions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) async fn connect(settings: &RedisSettings) -> Result<ConnectionManager, StoreError> {
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+        .set_pipeline_buffer_size(PIPELINE_BUFFER)
+        .set_min_delay(Duration::from_millis(50))
+        .set_max_delay(Duration::from_secs(1))
+        .set_number_of_retries(3);
+    Ok(ConnectionManager::new_with_config(settings.client()?, config).await?)
+}
+
+impl Store {
+    /// Connects, and checks that the server keeps what it is given and that the layout is ours.
+    ///
+    /// # Errors
+    /// Redis is away or loading, evicts keys, or has another layout.
+    pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
+        let mut connection = connect(settings).await?;
+        refuse_eviction(&mut connection).await?;
+        let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
+        let partitions = suffixes
+            .iter()
+            .enumerate()
+            .map(|(index, suffix)| {
+                let index = u8::try_from(index).expect("migrate allows 256 partitions");
+                Arc::new(Keys::new(&settings.prefix, PartitionIndex(index), suffix))
+            })
+            .collect();
+        let manager = ExclusiveManager {
+            client: settings.client()?,
+        };
+        let pool = bb8::Pool::builder()
+            .max_size(1_024)
+            .test_on_check_out(false)
+            .connection_timeout(CONNECT_TIMEOUT * 2)
+            .build_unchecked(manager);
+        Ok(Self {
+            connection,
+            pool,
+            partitions: Arc::new(partitions),
+            limits,
+            prefix: settings.prefix.as_str().into(),
+        })
+    }
+
+    /// Connects as [`Store::connect`] does, and waits while Redis is away or loading.
+    ///
+    /// # Errors
+    /// What waiting does not mend: a server that evicts keys, a layout that is not ours, a
+    /// password that is wrong.
+    pub async fn connect_waiting(
+        settings: &RedisSettings,
+        limits: Limits,
+    ) -> Result<Self, StoreError> {
+        let mut wait = Duration::from_millis(50);
+        let mut said = None::<Instant>;
+        loop {
+            match Self::connect(settings, limits).await {
+                Err(error) if error.is_transient() => {
+                    if said.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+                        tracing::warn!(redis = %settings.address(), %error, "waiting for Redis");
+                        said = Some(Instant::now());
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(2));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The partitions in order.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.partitions.iter().map(|keys| self.open(keys)).collect()
+    }
+
+    fn open(&self, keys: &Arc<Keys>) -> Partition {
+        Partition {
+            connection: self.connection.clone(),
+            pool: self.pool.clone(),
+            keys: Arc::clone(keys),
+            limits: self.limits,
+        }
+    }
+
+    /// Number of partitions.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// The partition a task lives in; `None` for an id that this layout never made.
+    #[must_use]
+    pub fn partition_of(&self, id: TaskId) -> Option<Partition> {
+        self.partitions
+            .get(usize::from(id.partition().0))
+            .map(|keys| self.open(keys))
+    }
+
+    /// A new id in a partition drawn at random.
+    #[must_use]
+    pub fn mint(&self) -> TaskId {
+        let partition = entropy::below(self.partitions.len());
+        let partition = PartitionIndex(u8::try_from(partition).expect("at most 256 partitions"));
+        entropy::task_id(clock::now_ms(), partition)
+    }
+
+    /// Asks whether Redis answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut connection = self.connection.clone();
+        Ok(redis::cmd("PING").query_async(&mut connection).await?)
+    }
+
+    /// The section of `INFO` that holds a field, and its value.
+    ///
+    /// # Errors
+    /// Redis is away or refuses.
+    pub async fn info(&self, section: &str, field: &str) -> Result<Option<String>, StoreError> {
+        let mut connection = self.connection.clone();
+        let info: String = redis::cmd("INFO")
+            .arg(section)
+            .query_async(&mut connection)
+            .await?;
+        Ok(info_field(&info, field).map(ToOwned::to_owned))
+    }
+}
+
+/// One partition of the store.
+#[derive(Clone)]
+pub struct Partition {
+    pub(crate) connection: ConnectionManager,
+    pool: bb8::Pool<ExclusiveManager>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) limits: Limits,
+}
+
+impl Partition {
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Runs a script: `fill` appends keys, then arguments.
+    pub(crate) async fn eval(
+        &self,
+        script: Script,
+        keys: usize,
+        fill: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(script.hash()).arg(keys);
+        fill(&mut cmd);
+        let began = Instant::now();
+        let mut connection = self.connection.clone();
+        let mut result = connection.send_packed_command(&cmd).await;
+        if result.as_ref().is_err_and(forgotten)
+            || matches!(&result, Ok(Value::ServerError(error)) if error.code() == "NOSCRIPT")
+        {
+            redis::cmd("SCRIPT")
+                .arg("LOAD")
+                .arg(script.source())
+                .query_async::<()>(&mut connection)
+                .await?;
+            result = connection.send_packed_command(&cmd).await;
+        }
+        metrics::histogram!("redis_command_duration_seconds", "command" => script.name())
+            .record(began.elapsed().as_secs_f64());
+        match result? {
+            Value::ServerError(error) => Err(RedisError::from(error).into()),
+            value => Ok(value),
+        }
+    }
+
+    /// Runs one blocking command on a connection of its own. A connection on which it failed or was
+    /// abandoned is closed, not reused: the server may still be blocked on it.
+    pub(crate) async fn blocking(&self, cmd: &Cmd) -> Result<Value, StoreError> {
+        let mut exclusive = self.pool.get_owned().await.map_err(|error| match error {
+            bb8::RunError::User(error) => StoreError::from(error),
+            bb8::RunError::TimedOut => {
+                RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)).into()
+            }
+        })?;
+        exclusive.busy = true;
+        let value = exclusive.connection.send_packed_command(cmd).await?;
+        exclusive.busy = false;
+        match value {
+            Value::ServerError(error) => Err(RedisError::from(error).into()),
+            value => Ok(value),
+        }
+    }
+}
+
+fn forgotten(error: &RedisError) -> bool {
+    error.code() == Some("NOSCRIPT")
+}
+
+fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+        .map(str::trim)
+}
+
+async fn refuse_eviction(connection: &mut ConnectionManager) -> Result<(), StoreError> {
+    // CONFIG is refused on managed servers; INFO is not.
+    let info: String = redis::cmd("INFO")
+        .arg("memory")
+        .query_async(connection)
+        .await?;
+    match info_field(&info, "maxmemory_policy") {
+        None | Some("noeviction") => Ok(()),
+        Some(policy) => Err(LayoutError::Evicts {
+            policy: policy.to_owned(),
+        }
+        .into()),
+    }
+}

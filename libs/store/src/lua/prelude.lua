@@ -1,0 +1,46 @@
+-- Stands before every script.
+-- One event per change: five fields in fixed order, so that Redis stores their names once per node.
+local function append(log, kind, id, version, previous, body)
+  return redis.call('XADD', log, '*', 't', kind, 'i', id, 'n', version, 'b', previous, 'd', body)
+end
+-- The time of an event is the first half of its position.
+local function ms_of(position)
+  return tonumber(string.match(position, '^%d+'))
+end
+-- Time that a clock stepped back cannot reverse: the later of the server's clock and the log's end.
+local function now_ms(log)
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  if last then now = math.max(now, ms_of(last[1])) end
+  return now
+end
+-- A write that is allowed when memory is full and changes nothing: as the first write of a script
+-- it lets the others pass, so that a full queue drains.
+local function allow_when_full(log)
+  redis.call('XACK', log, '-', '0-0')
+end
+-- Wakes the scheduler if this task is now the next one due.
+local function tick_if_next(due, tick, id)
+  if redis.call('ZRANGE', due, 0, 0)[1] == id then
+    redis.call('RPUSH', tick, '1')
+    redis.call('LTRIM', tick, 0, 0)
+  end
+end
+-- A ready entry: id, type, since (empty where the entry's own time is it), payload where it is at hand.
+local function make_ready(stream, id, kind, since, data)
+  return redis.call('XADD', stream, '*', 'i', id, 't', kind, 's', since, 'd', data)
+end
+-- Since when an entry waits, and its payload. The entry may be gone: then the caller's default.
+local function read_entry(stream, entry)
+  local found = redis.call('XRANGE', stream, entry, entry)[1]
+  if not found then return '', '' end
+  local f = found[2]
+  local since, data = f[6] or '', f[8] or ''
+  if since == '' then since = string.format('%.0f', ms_of(entry)) end
+  return since, data
+end
+local function drop_entry(stream, group, entry)
+  redis.call('XACK', stream, group, entry)
+  redis.call('XDEL', stream, entry)
+end

@@ -1,0 +1,243 @@
+//! Migrations of the layout, and the check at every start.
+
+use redis::aio::ConnectionManager;
+
+use crate::error::StoreError;
+use crate::keys;
+use crate::link::{RedisSettings, connect};
+
+/// Version of the layout this program needs.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Each change of the layout, in order; the first is version 1.
+const MIGRATIONS: [(&str, &str); LAYOUT_VERSION as usize] = [(
+    "0001_layout",
+    include_str!("../../../migrations/0001_layout.lua"),
+)];
+
+/// Why a layout cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Nothing there.
+    #[error("no Taskweir layout under prefix {prefix:?}: run `taskweir migrate` first")]
+    Absent {
+        /// The prefix that was looked under.
+        prefix: String,
+    },
+    /// Older than this program.
+    #[error(
+        "the layout has version {found}, this program needs {LAYOUT_VERSION}: run `taskweir migrate`"
+    )]
+    Old {
+        /// Version in Redis.
+        found: u32,
+    },
+    /// Newer than this program.
+    #[error("the layout has version {found}, this program knows {LAYOUT_VERSION}: upgrade it")]
+    New {
+        /// Version in Redis.
+        found: u32,
+    },
+    /// Fields that do not parse.
+    #[error("the layout under prefix {prefix:?} is damaged: {detail}")]
+    Damaged {
+        /// The prefix.
+        prefix: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The server throws keys away when memory is full.
+    #[error(
+        "Redis has maxmemory-policy {policy}, which may throw tasks away: \
+         run `redis-cli CONFIG SET maxmemory-policy noeviction` (or set it in redis.conf)"
+    )]
+    Evicts {
+        /// The policy found.
+        policy: String,
+    },
+    /// The number of partitions is out of range.
+    #[error("PARTITIONS must be from 1 to 256, not {0}")]
+    Partitions(usize),
+}
+
+/// How a new layout is made.
+#[derive(Debug, Clone, Copy)]
+pub struct MigrateOptions {
+    /// Number of partitions; read only when the layout is made.
+    pub partitions: usize,
+}
+
+/// What a migration did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// Version before.
+    pub from: u32,
+    /// Version now.
+    pub to: u32,
+    /// Number of partitions of the layout, whatever was asked for.
+    pub partitions: usize,
+}
+
+async fn version(
+    connection: &mut ConnectionManager,
+    prefix: &str,
+) -> Result<Option<u32>, StoreError> {
+    let text: Option<String> = redis::cmd("HGET")
+        .arg(keys::schema(prefix))
+        .arg("version")
+        .query_async(connection)
+        .await?;
+    text.map(|text| {
+        text.parse().map_err(|_| {
+            LayoutError::Damaged {
+                prefix: prefix.to_owned(),
+                detail: format!("version {text:?}"),
+            }
+            .into()
+        })
+    })
+    .transpose()
+}
+
+/// Checks the layout and gives the suffix of each partition.
+pub(crate) async fn check(
+    connection: &mut ConnectionManager,
+    prefix: &str,
+) -> Result<Vec<String>, StoreError> {
+    let prefix_owned = || prefix.to_owned();
+    match version(connection, prefix).await? {
+        None => {
+            return Err(LayoutError::Absent {
+                prefix: prefix_owned(),
+            }
+            .into());
+        }
+        Some(found) if found < LAYOUT_VERSION => return Err(LayoutError::Old { found }.into()),
+        Some(found) if found > LAYOUT_VERSION => return Err(LayoutError::New { found }.into()),
+        Some(_) => {}
+    }
+    let suffixes: Option<String> = redis::cmd("HGET")
+        .arg(keys::schema(prefix))
+        .arg("suffixes")
+        .query_async(connection)
+        .await?;
+    let suffixes: Vec<String> = suffixes
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(ToOwned::to_owned)
+        .collect();
+    if suffixes.is_empty() || suffixes.len() > 256 {
+        return Err(LayoutError::Damaged {
+            prefix: prefix_owned(),
+            detail: format!("{} partitions", suffixes.len()),
+        }
+        .into());
+    }
+    Ok(suffixes)
+}
+
+/// Applies what is missing; does nothing where nothing is.
+///
+/// # Errors
+/// Redis is away, or the layout is newer than this program.
+pub async fn migrate(
+    settings: &RedisSettings,
+    options: MigrateOptions,
+) -> Result<Migrated, StoreError> {
+    if !(1..=256).contains(&options.partitions) {
+        return Err(LayoutError::Partitions(options.partitions).into());
+    }
+    let mut connection = connect(settings).await?;
+    let schema = keys::schema(&settings.prefix);
+    let from = version(&mut connection, &settings.prefix)
+        .await?
+        .unwrap_or(0);
+    if from > LAYOUT_VERSION {
+        return Err(LayoutError::New { found: from }.into());
+    }
+    let suffixes = spread(&settings.prefix, options.partitions).join(" ");
+    for (index, (name, script)) in MIGRATIONS.iter().enumerate() {
+        let number = u32::try_from(index + 1).expect("few migrations");
+        if number <= from {
+            continue;
+        }
+        tracing::info!(migration = name, "migrating");
+        redis::Script::new(script)
+            .key(&schema)
+            .arg(options.partitions)
+            .arg(&suffixes)
+            .invoke_async::<()>(&mut connection)
+            .await?;
+        redis::cmd("HSET")
+            .arg(&schema)
+            .arg("version")
+            .arg(number)
+            .query_async::<()>(&mut connection)
+            .await?;
+    }
+    let suffixes = check(&mut connection, &settings.prefix).await?;
+    Ok(Migrated {
+        from,
+        to: LAYOUT_VERSION,
+        partitions: suffixes.len(),
+    })
+}
+
+/// Number of slots of a Redis Cluster.
+const SLOTS: usize = 16_384;
+
+/// A suffix per partition, so that the slots of their tags are spread evenly over a cluster: each
+/// partition's slot is in its own share of the slots.
+fn spread(prefix: &str, partitions: usize) -> Vec<String> {
+    (0..partitions)
+        .map(|index| {
+            let share = SLOTS / partitions;
+            (0_u32..)
+                .map(|try_number| format!("{try_number:x}"))
+                .find(|suffix| slot(&format!("p{index}-{suffix}")) / share == index)
+                .unwrap_or_else(|| prefix.to_owned())
+        })
+        .collect()
+}
+
+/// Slot of a hash tag: CRC-16/XMODEM modulo 16384 (Redis Cluster specification, "Key distribution
+/// model").
+fn slot(tag: &str) -> usize {
+    let crc = tag.bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            }
+        })
+    });
+    usize::from(crc) % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{slot, spread};
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot("123456789"), 0x31C3 % 16_384);
+        assert_eq!(slot("user1000"), 3_443);
+    }
+
+    #[test]
+    fn partitions_spread_over_three_masters() {
+        for partitions in [3, 4, 16, 256] {
+            let suffixes = spread("tw", partitions);
+            let slots: Vec<usize> = suffixes
+                .iter()
+                .enumerate()
+                .map(|(index, suffix)| slot(&format!("p{index}-{suffix}")))
+                .collect();
+            let masters: BTreeSet<usize> = slots.iter().map(|slot| slot * 3 / 16_384).collect();
+            assert_eq!(masters.len(), 3, "{partitions}: {slots:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The transitions: one file per script, each taking a batch and safe to repeat.
+
+mod apply;
+mod cancel;
+mod claim;
+mod dlq;
+mod finish;
+mod heartbeat;
+mod history;
+mod park;
+mod pause;
+mod presence;
+mod progress;
+mod promote;
+mod reclaim;
+mod release;
+mod start;
+mod submit;
+mod unclaim;
+
+pub use apply::Applied;
+pub use cancel::{CancelOutcome, Cancellation};
+pub use claim::{Claim, Claimed, ClaimedWork};
+pub use dlq::{ActionOutcome, DlqAction};
+pub use finish::{Finish, FinishOutcome};
+pub use heartbeat::{Beat, HeartbeatState};
+pub use history::History;
+pub use park::{ParkOutcome, Parking, UnparkOutcome};
+pub use pause::{Pause, PauseOutcome};
+pub use presence::Presence;
+pub use progress::ProgressReport;
+pub use promote::{PromoteOutcome, Promotion};
+pub use reclaim::{Loss, ReclaimOutcome, SilentEntry};
+pub use release::{ReleaseOutcome, Releasing};
+pub use start::{Begun, Payload, StartOutcome, Starting};
+pub use submit::{Submission, SubmitOutcome};
+pub use unclaim::{UnclaimOutcome, Unclaiming};
+
+/// The consumer group of every ready stream.
+pub(crate) const GROUP: &str = "workers";
+
+/// Most tasks in one script call: about a millisecond of Redis' time.
+pub const MAX_BATCH: usize = 100;
+
+/// Longest payload or result that stands in its event, bytes; longer ones have a key of their own.
+pub(crate) const INLINE_LIMIT: usize = 1_024;
+
+/// Redis counts from 1.
+pub(crate) const fn lua_index(index: usize) -> usize {
+    index + 1
+}
+
+/// A long JSON text as what stands for it in the event.
+pub(crate) fn stored(text: &str) -> taskweir_domain::Stored {
+    use sha2::{Digest, Sha256};
+    use std::fmt::Write;
+
+    let mut sha256 = String::with_capacity(64);
+    for byte in Sha256::digest(text.as_bytes()) {
+        write!(sha256, "{byte:02x}").expect("writing to a string");
+    }
+    taskweir_domain::Stored {
+        bytes: text.len() as u64,
+        sha256,
+    }
+}

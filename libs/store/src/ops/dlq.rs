@@ -1,0 +1,92 @@
+use taskweir_domain::{Actor, DlqRemoved, DlqRetried, Event, Priority, QueueName, TaskId};
+
+use crate::reply::Reader;
+use crate::scripts::Script;
+use crate::{Partition, StoreError};
+
+/// A dead letter somebody acts on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DlqAction {
+    /// The task.
+    pub id: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its class.
+    pub priority: Priority,
+    /// Nonce of the request: the same one again answers the first outcome.
+    pub nonce: String,
+    /// Who acts.
+    pub actor: Actor,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionOutcome {
+    /// Done, by this call or by an earlier one with the same nonce.
+    Done,
+    /// The task is not among the dead letters.
+    Changed,
+}
+
+fn outcome(word: &str) -> Option<ActionOutcome> {
+    match word {
+        "done" => Some(ActionOutcome::Done),
+        "changed" => Some(ActionOutcome::Changed),
+        _ => None,
+    }
+}
+
+impl Partition {
+    /// Brings dead letters back to pending with a fresh budget.
+    ///
+    /// # Errors
+    /// Redis is away. The same call again is safe.
+    pub async fn dlq_retry(&self, batch: &[DlqAction]) -> Result<Vec<ActionOutcome>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let reply = self
+            .eval(Script::DlqRetry, 1 + 3 * batch.len(), |cmd| {
+                cmd.arg(self.keys.log());
+                for action in batch {
+                    cmd.arg(self.keys.task(action.id))
+                        .arg(self.keys.dlq(&action.queue));
+                    cmd.arg(self.keys.ready(&action.queue, action.priority));
+                }
+                for action in batch {
+                    let actor = action.actor.clone();
+                    cmd.arg(action.id.to_string()).arg(&action.nonce);
+                    cmd.arg(Event::from(DlqRetried { actor }).body());
+                }
+            })
+            .await?;
+        Reader("dlq_retry").words(reply, batch.len(), outcome)
+    }
+
+    /// Removes dead letters for good; their history stays.
+    ///
+    /// # Errors
+    /// Redis is away. The same call again is safe.
+    pub async fn dlq_remove(&self, batch: &[DlqAction]) -> Result<Vec<ActionOutcome>, StoreError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let reply = self
+            .eval(Script::DlqRemove, 1 + 3 * batch.len(), |cmd| {
+                cmd.arg(self.keys.log());
+                for action in batch {
+                    cmd.arg(self.keys.task(action.id))
+                        .arg(self.keys.data(action.id));
+                    cmd.arg(self.keys.dlq(&action.queue));
+                }
+                cmd.arg(self.limits.retention_ms);
+                for action in batch {
+                    let actor = action.actor.clone();
+                    cmd.arg(action.id.to_string()).arg(&action.nonce);
+                    cmd.arg(Event::from(DlqRemoved { actor }).body());
+                }
+            })
+            .await?;
+        Reader("dlq_remove").words(reply, batch.len(), outcome)
+    }
+}

@@ -1,0 +1,52 @@
+use taskweir_domain::{Holder, TaskId};
+
+use crate::queues::QueueFlags;
+use crate::reply::Reader;
+use crate::scripts::Script;
+use crate::{Partition, StoreError, WorkerInfo};
+
+/// What people want of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Tasks to cancel, as they were told; name them in the next call once handled.
+    pub signals: Vec<String>,
+    /// Queues and their pause flags.
+    pub queues: QueueFlags,
+}
+
+impl Presence {
+    /// What a signal asks to cancel: the task and its holder.
+    #[must_use]
+    pub fn read_signal(signal: &str) -> Option<(TaskId, Holder)> {
+        let (id, holder) = signal.split_once(' ')?;
+        Some((id.parse().ok()?, Holder::from_text(holder.to_owned())))
+    }
+}
+
+impl Partition {
+    /// Says that a worker lives, clears the signals it handled, and hears what people want.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn presence(
+        &self,
+        worker: &str,
+        info: &WorkerInfo,
+        handled: &[String],
+    ) -> Result<Presence, StoreError> {
+        let reader = Reader("presence");
+        let text = serde_json::to_string(info).map_err(|error| reader.error(error.to_string()))?;
+        let reply = self
+            .eval(Script::Presence, 4, |cmd| {
+                cmd.arg(self.keys.log()).arg(self.keys.workers());
+                cmd.arg(self.keys.signal(worker)).arg(self.keys.meta());
+                cmd.arg(worker).arg(&text).arg(handled);
+            })
+            .await?;
+        let [signals, meta] = reader.tuple::<2>(reply)?;
+        Ok(Presence {
+            signals: reader.texts(signals)?,
+            queues: QueueFlags::read(&reader.pairs(meta)?),
+        })
+    }
+}

@@ -1,0 +1,492 @@
+//! Reading the views: lists, counts, dead letters.
+
+use std::collections::BTreeMap;
+
+use redis::Value;
+use taskweir_domain::{EventType, Position, Priority, Status, TaskId};
+
+use crate::reply::Reader;
+use crate::views::{Counter, Extra};
+use crate::{Partition, Record, Store, StoreError};
+
+/// Most candidates that one call looks at; then the page is partial and its cursor goes on.
+const MAX_CANDIDATES: usize = 5_000;
+/// Candidates looked at per round trip.
+const CHUNK: usize = 250;
+
+/// Which tasks a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Any of these; empty = all.
+    pub statuses: Vec<Status>,
+    /// Of this queue.
+    pub queue: Option<String>,
+    /// Of this type.
+    pub task_type: Option<String>,
+    /// Of this class.
+    pub priority: Option<Priority>,
+    /// With this label.
+    pub label: Option<(String, String)>,
+    /// With this error class.
+    pub error: Option<String>,
+    /// Held or last held by this worker.
+    pub worker: Option<String>,
+    /// Minted at or after, ms since the epoch.
+    pub created_after_ms: Option<u64>,
+    /// Minted before, ms since the epoch.
+    pub created_before_ms: Option<u64>,
+    /// Prefix of the id, or part of the type or of the error.
+    pub text: Option<String>,
+}
+
+/// A task in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Its id.
+    pub id: TaskId,
+    /// Its record, exact.
+    pub record: Record,
+    /// What the record does not hold.
+    pub extra: Extra,
+    /// When it gave up, where the list is of dead letters; ms since the epoch.
+    pub dead_ms: Option<u64>,
+}
+
+/// A page of a list, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Page {
+    /// The tasks.
+    pub items: Vec<Item>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Counts and sums of the views.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Tasks by status, queue and type.
+    pub counts: BTreeMap<Counter, u64>,
+    /// Events by type.
+    pub events: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    /// Tasks of a status over all queues.
+    #[must_use]
+    pub fn of_status(&self, status: Status) -> u64 {
+        let mine = self
+            .counts
+            .iter()
+            .filter(|(counter, _)| counter.status == status);
+        mine.map(|(_, count)| count).sum()
+    }
+
+    /// Events of a type.
+    #[must_use]
+    pub fn of_event(&self, event: EventType) -> u64 {
+        self.events.get(event.as_str()).copied().unwrap_or(0)
+    }
+}
+
+impl Filter {
+    fn takes(&self, id: TaskId, record: &Record, extra: &Extra) -> bool {
+        let task = &record.task;
+        let text = |wanted: &str| {
+            id.to_string().starts_with(&wanted.to_uppercase())
+                || task.task_type.contains(wanted)
+                || extra
+                    .error
+                    .as_ref()
+                    .is_some_and(|e| e.message.contains(wanted) || e.class().contains(wanted))
+        };
+        (self.statuses.is_empty() || self.statuses.contains(&task.status()))
+            && self
+                .queue
+                .as_deref()
+                .is_none_or(|queue| *task.queue == *queue)
+            && self
+                .task_type
+                .as_deref()
+                .is_none_or(|kind| *task.task_type == *kind)
+            && self
+                .priority
+                .is_none_or(|priority| task.priority == priority)
+            && self
+                .label
+                .as_ref()
+                .is_none_or(|(key, value)| extra.labels.get(key) == Some(value))
+            && self
+                .error
+                .as_deref()
+                .is_none_or(|class| extra.error.as_ref().is_some_and(|e| e.class() == class))
+            && self.worker.as_deref().is_none_or(|worker| {
+                record
+                    .holder
+                    .as_ref()
+                    .is_some_and(|holder| holder.worker() == worker)
+            })
+            && self.created_after_ms.is_none_or(|ms| id.minted_ms() >= ms)
+            && self.created_before_ms.is_none_or(|ms| id.minted_ms() < ms)
+            && self.text.as_deref().is_none_or(text)
+    }
+
+    fn takes_counter(&self, counter: &Counter) -> bool {
+        (self.statuses.is_empty() || self.statuses.contains(&counter.status))
+            && self
+                .queue
+                .as_deref()
+                .is_none_or(|queue| counter.queue == queue)
+            && self
+                .task_type
+                .as_deref()
+                .is_none_or(|kind| counter.task_type == kind)
+    }
+}
+
+/// A sorted list of members over several sorted sets, newest first.
+struct Scan {
+    sources: Vec<String>,
+    /// The member to go on below; `None` = from the newest.
+    below: Option<String>,
+    floor: Option<String>,
+}
+
+impl Scan {
+    /// The next members over all sources, newest first.
+    async fn next(&mut self, partition: &Partition) -> Result<Vec<String>, StoreError> {
+        if self.sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let max = self
+            .below
+            .as_ref()
+            .map_or("+".to_owned(), |member| format!("({member}"));
+        let min = self
+            .floor
+            .as_ref()
+            .map_or("-".to_owned(), |member| format!("[{member}"));
+        let mut pipe = redis::pipe();
+        for key in &self.sources {
+            pipe.cmd("ZREVRANGEBYLEX").arg(key).arg(&max).arg(&min);
+            pipe.arg("LIMIT").arg(0).arg(CHUNK);
+        }
+        let mut connection = partition.connection.clone();
+        let found: Vec<Vec<String>> = pipe.query_async(&mut connection).await?;
+        let mut members: Vec<String> = found.into_iter().flatten().collect();
+        members.sort_unstable_by(|a, b| b.cmp(a));
+        members.dedup();
+        members.truncate(CHUNK);
+        if let Some(last) = members.last() {
+            self.below = Some(last.clone());
+        }
+        Ok(members)
+    }
+}
+
+impl Partition {
+    /// Tasks that pass a filter, newest first, below a cursor.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        below: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let sources = if let Some((key, value)) = &filter.label {
+            vec![self.keys.label_index(key, value)]
+        } else if let Some(class) = &filter.error {
+            vec![self.keys.error_index(class)]
+        } else {
+            self.counts()
+                .await?
+                .keys()
+                .filter(|counter| filter.takes_counter(counter))
+                .map(|counter| {
+                    self.keys
+                        .index(counter.status, &counter.queue, &counter.task_type)
+                })
+                .collect()
+        };
+        let mut below = below.map(ToOwned::to_owned);
+        if let Some(ms) = filter.created_before_ms {
+            let ceiling = TaskId::floor(ms).to_string();
+            below = Some(below.map_or(ceiling.clone(), |member| member.min(ceiling)));
+        }
+        let floor = filter
+            .created_after_ms
+            .map(|ms| TaskId::floor(ms).to_string());
+        let scan = Scan {
+            sources,
+            below,
+            floor,
+        };
+        self.page(filter, scan, limit, |member| {
+            Some((member.parse().ok()?, None))
+        })
+        .await
+    }
+
+    /// Dead letters that pass a filter, the latest to give up first, below a cursor.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn dead_letters(
+        &self,
+        filter: &Filter,
+        below: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let filter = Filter {
+            statuses: vec![Status::Failed],
+            ..filter.clone()
+        };
+        let scan = Scan {
+            sources: vec![self.keys.dead()],
+            below: below.map(ToOwned::to_owned),
+            floor: None,
+        };
+        self.page(&filter, scan, limit, |member| {
+            let (ms, id) = member.split_once(':')?;
+            Some((id.parse().ok()?, ms.parse().ok()))
+        })
+        .await
+    }
+
+    async fn page(
+        &self,
+        filter: &Filter,
+        mut scan: Scan,
+        limit: usize,
+        read: impl Fn(&str) -> Option<(TaskId, Option<u64>)>,
+    ) -> Result<Page, StoreError> {
+        let mut page = Page::default();
+        let mut seen = 0;
+        loop {
+            let members = scan.next(self).await?;
+            if members.is_empty() {
+                return Ok(page);
+            }
+            let candidates: Vec<_> = members.iter().filter_map(|member| read(member)).collect();
+            let ids: Vec<TaskId> = candidates.iter().map(|(id, _)| *id).collect();
+            let (records, extras) = tokio::try_join!(self.records(&ids), self.extras(&ids))?;
+            let rows = members
+                .iter()
+                .zip(candidates)
+                .zip(records.into_iter().zip(extras));
+            for ((member, (id, dead_ms)), (record, extra)) in rows {
+                seen += 1;
+                if let Some(record) = record.filter(|record| filter.takes(id, record, &extra)) {
+                    page.items.push(Item {
+                        id,
+                        record,
+                        extra,
+                        dead_ms,
+                    });
+                }
+                if page.items.len() == limit || seen == MAX_CANDIDATES {
+                    page.next = Some(member.clone());
+                    return Ok(page);
+                }
+            }
+        }
+    }
+
+    async fn extras(&self, ids: &[TaskId]) -> Result<Vec<Extra>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fields: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let mut connection = self.connection.clone();
+        let found: Vec<Option<String>> = redis::cmd("HMGET")
+            .arg(self.keys.extra())
+            .arg(&fields)
+            .query_async(&mut connection)
+            .await?;
+        found
+            .into_iter()
+            .map(|text| {
+                text.map_or(Ok(Extra::default()), |text| {
+                    serde_json::from_str(&text)
+                        .map_err(|error| StoreError::reply("view of extras", error.to_string()))
+                })
+            })
+            .collect()
+    }
+
+    async fn counts(&self) -> Result<BTreeMap<Counter, u64>, StoreError> {
+        let mut connection = self.connection.clone();
+        let value: Value = redis::cmd("HGETALL")
+            .arg(self.keys.counts())
+            .query_async(&mut connection)
+            .await?;
+        Ok(Reader("view of counts")
+            .pairs(value)?
+            .into_iter()
+            .filter_map(|(field, count)| Some((Counter::read(&field)?, count.parse().ok()?)))
+            .filter(|(_, count)| *count > 0)
+            .collect())
+    }
+
+    /// Counts and sums of this partition's views.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        let mut connection = self.connection.clone();
+        let value: Value = redis::cmd("HGETALL")
+            .arg(self.keys.totals())
+            .query_async(&mut connection)
+            .await?;
+        let mut totals = Totals {
+            counts: self.counts().await?,
+            events: BTreeMap::new(),
+        };
+        for (field, count) in Reader("view of totals").pairs(value)? {
+            let event = EventType::ALL.iter().find(|event| event.as_str() == field);
+            if let (Some(event), Ok(count)) = (event, count.parse()) {
+                totals.events.insert(event.as_str(), count);
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Events by `event|queue` of each minute from `first` to `last` (minutes since the epoch).
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn minutes(
+        &self,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<(u64, BTreeMap<(String, String), u64>)>, StoreError> {
+        let minutes: Vec<u64> = (first..=last).collect();
+        if minutes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        for minute in &minutes {
+            pipe.cmd("HGETALL").arg(self.keys.minute(*minute));
+        }
+        let mut connection = self.connection.clone();
+        let rows: Vec<Value> = pipe.query_async(&mut connection).await?;
+        minutes
+            .into_iter()
+            .zip(rows)
+            .map(|(minute, row)| {
+                let fields = Reader("view of minutes").pairs(row)?;
+                let counts = fields.into_iter().filter_map(|(field, count)| {
+                    let (event, queue) = field.split_once('|')?;
+                    Some(((event.to_owned(), queue.to_owned()), count.parse().ok()?))
+                });
+                Ok((minute, counts.collect()))
+            })
+            .collect()
+    }
+
+    /// Waits until the views have come to a position, at most until `deadline`; tells whether they
+    /// have.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn await_views(
+        &self,
+        position: Position,
+        deadline: tokio::time::Instant,
+    ) -> Result<bool, StoreError> {
+        loop {
+            if self.checkpoint().await? >= position {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Joins the pages of all partitions into one, newest first.
+fn join(mut pages: Vec<Page>, limit: usize, member: impl Fn(&Item) -> String) -> Page {
+    if pages.len() == 1 {
+        return pages.pop().unwrap_or_default();
+    }
+    // A partition that stopped early may still hold tasks below its cursor: nothing older than
+    // the highest such cursor may be shown before them.
+    let horizon = pages.iter().filter_map(|page| page.next.clone()).max();
+    let mut rows: Vec<(String, Item)> = pages
+        .into_iter()
+        .flat_map(|page| page.items)
+        .map(|item| (member(&item), item))
+        .filter(|(member, _)| horizon.as_ref().is_none_or(|horizon| member >= horizon))
+        .collect();
+    rows.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = if more {
+        rows.last().map(|(member, _)| member.clone())
+    } else {
+        horizon
+    };
+    Page {
+        items: rows.into_iter().map(|(_, item)| item).collect(),
+        next,
+    }
+}
+
+impl Store {
+    /// Tasks of all partitions that pass a filter, newest first, below a cursor.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        below: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut pages = Vec::new();
+        for partition in self.partitions() {
+            pages.push(partition.list(filter, below, limit).await?);
+        }
+        Ok(join(pages, limit, |item| item.id.to_string()))
+    }
+
+    /// Dead letters of all partitions, the latest to give up first, below a cursor.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn dead_letters(
+        &self,
+        filter: &Filter,
+        below: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut pages = Vec::new();
+        for partition in self.partitions() {
+            pages.push(partition.dead_letters(filter, below, limit).await?);
+        }
+        Ok(join(pages, limit, |item| {
+            crate::views::dead_member(item.id, item.dead_ms.unwrap_or(0))
+        }))
+    }
+
+    /// Counts and sums over all partitions.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        let mut all = Totals::default();
+        for partition in self.partitions() {
+            let totals = partition.totals().await?;
+            for (counter, count) in totals.counts {
+                *all.counts.entry(counter).or_default() += count;
+            }
+            for (event, count) in totals.events {
+                *all.events.entry(event).or_default() += count;
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,97 @@
+//! The Lua scripts: one file per transition, called by hash, loaded again where Redis forgot them.
+
+use std::sync::LazyLock;
+
+const PRELUDE: &str = include_str!("lua/prelude.lua");
+
+struct Source {
+    code: String,
+    hash: String,
+}
+
+impl Source {
+    fn new(body: &str) -> Self {
+        let code = format!("{PRELUDE}\n{body}");
+        let hash = redis::Script::new(&code).get_hash().to_owned();
+        Self { code, hash }
+    }
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal),+ $(,)?) => {
+        /// A script of `src/lua`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Script {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Script {
+            /// Every script.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Its name, as in its file and in metrics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $file,)+ }
+            }
+        }
+
+        static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| vec![
+            $(Source::new(include_str!(concat!("lua/", $file, ".lua"))),)+
+        ]);
+    };
+}
+
+scripts! {
+    /// Makes tasks.
+    Submit = "submit",
+    /// Takes ready entries for a consumer.
+    Claim = "claim",
+    /// Gives them back unused.
+    Unclaim = "unclaim",
+    /// Begins attempts.
+    Start = "start",
+    /// Settles attempts.
+    Finish = "finish",
+    /// Moves what is due to the ready streams.
+    Promote = "promote",
+    /// Takes tasks from silent workers.
+    Reclaim = "reclaim",
+    /// Gives running tasks back at shutdown.
+    Release = "release",
+    /// Puts tasks of an unknown type aside.
+    Park = "park",
+    /// Brings them back.
+    Unpark = "unpark",
+    /// Renews leases.
+    Heartbeat = "heartbeat",
+    /// A worker says that it lives.
+    Presence = "presence",
+    /// Forgets a worker.
+    Leave = "leave",
+    /// Notes progress.
+    Progress = "progress",
+    /// Cancels.
+    Cancel = "cancel",
+    /// Takes tasks back from the dead letters.
+    DlqRetry = "dlq_retry",
+    /// Removes tasks from the dead letters.
+    DlqRemove = "dlq_remove",
+    /// Pauses and resumes queues.
+    Pause = "pause",
+    /// Reads histories.
+    History = "history",
+    /// Moves a projection.
+    Apply = "apply",
+}
+
+impl Script {
+    /// SHA-1 by which Redis calls it.
+    pub(crate) fn hash(self) -> &'static str {
+        &SOURCES[self as usize].hash
+    }
+
+    pub(crate) fn source(self) -> &'static str {
+        &SOURCES[self as usize].code
+    }
+}

@@ -1,0 +1,103 @@
+use taskweir_store::{
+    LayoutError, Limits, MigrateOptions, RedisSettings, Store, StoreError, migrate,
+};
+use taskweir_testkit::{Persistence, TestRedis};
+
+use crate::bench::{Bench, settings};
+
+async fn refusal(settings: &RedisSettings) -> LayoutError {
+    match Store::connect(settings, Limits::default()).await {
+        Err(StoreError::Layout(error)) => error,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_service_needs_a_layout_of_its_own_version() {
+    let redis = TestRedis::start();
+    let settings = settings(&redis);
+    assert!(matches!(
+        refusal(&settings).await,
+        LayoutError::Absent { .. }
+    ));
+    let made = migrate(&settings, MigrateOptions { partitions: 4 })
+        .await
+        .unwrap();
+    assert_eq!((made.from, made.to, made.partitions), (0, 1, 4));
+    let again = migrate(&settings, MigrateOptions { partitions: 9 })
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.from, again.partitions),
+        (1, 4),
+        "idempotent; the number stays"
+    );
+    let store = Store::connect(&settings, Limits::default()).await.unwrap();
+    assert_eq!(store.partition_count(), 4);
+    for _ in 0..20 {
+        let id = store.mint();
+        assert_eq!(
+            store.partition_of(id).unwrap().keys().partition(),
+            id.partition()
+        );
+    }
+    let _ = redis.cli(&["HSET", "tw:schema", "version", "99"]);
+    assert_eq!(refusal(&settings).await, LayoutError::New { found: 99 });
+    let _ = redis.cli(&["HSET", "tw:schema", "version", "x"]);
+    assert!(matches!(
+        refusal(&settings).await,
+        LayoutError::Damaged { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_with_the_mend() {
+    let redis = TestRedis::start_with(Persistence::None, &["--maxmemory-policy", "allkeys-lru"]);
+    let error = refusal(&settings(&redis)).await;
+    assert!(
+        error
+            .to_string()
+            .contains("CONFIG SET maxmemory-policy noeviction"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn scripts_forgotten_by_redis_are_loaded_again() {
+    let bench = Bench::new().await;
+    let first = bench.submit().await;
+    let _ = bench.redis.cli(&["SCRIPT", "FLUSH"]);
+    let second = bench.submit().await;
+    bench.check(first).await;
+    bench.check(second).await;
+}
+
+#[tokio::test]
+async fn away_is_told_from_refused() {
+    let mut bench = Bench::new().await;
+    bench.redis.kill();
+    let error = bench.store.ping().await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    bench.redis.restart();
+    taskweir_testkit::eventually("Redis is back", async || bench.store.ping().await.ok()).await;
+}
+
+#[tokio::test]
+async fn with_memory_full_submits_are_refused_and_the_queue_drains() {
+    let bench = Bench::new().await;
+    let first = bench.submit().await;
+    let second = bench.submit().await;
+    let running = bench.run("w").await;
+    let _ = bench.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = taskweir_store::Submission {
+        id: bench.store.mint(),
+        spec: bench.spec(),
+    };
+    let error = bench.partition.submit(&[refused]).await.unwrap_err();
+    assert!(matches!(error, StoreError::OutOfMemory), "{error}");
+    bench.complete(&running).await;
+    let running = bench.run("w").await;
+    bench.complete(&running).await;
+    bench.check(first).await;
+    bench.check(second).await;
+}

@@ -1,0 +1,21 @@
+//! Every script against a real Redis: the right path, every refusal, the repeat after a lost
+//! reply, and that a replay of the log gives the record.
+
+mod bench;
+
+mod accepts;
+mod cancel;
+mod claim;
+mod dlq;
+mod finish;
+mod heartbeat;
+mod layout;
+mod park;
+mod pause;
+mod promote;
+mod random;
+mod reclaim;
+mod release;
+mod start;
+mod submit;
+mod views;

@@ -1,0 +1,109 @@
+use taskweir_domain::{Actor, Position};
+use taskweir_store::{Partition, Pause, PauseOutcome};
+
+use crate::bench::Bench;
+
+fn request(paused: bool, nonce: &str, epoch: Option<Position>) -> Pause {
+    Pause {
+        queue: "default".parse().unwrap(),
+        paused,
+        nonce: nonce.to_owned(),
+        epoch,
+        actor: Actor::anonymous(),
+    }
+}
+
+async fn set(
+    partition: &Partition,
+    paused: bool,
+    nonce: &str,
+    epoch: Option<Position>,
+) -> PauseOutcome {
+    partition
+        .pause(&[request(paused, nonce, epoch)])
+        .await
+        .unwrap()[0]
+}
+
+#[tokio::test]
+async fn the_flag_is_set_once_and_cleared_once() {
+    let bench = Bench::new().await;
+    let PauseOutcome::Done(epoch) = set(&bench.partition, true, "a", None).await else {
+        panic!()
+    };
+    assert_eq!(
+        set(&bench.partition, true, "a", None).await,
+        PauseOutcome::Repeated(epoch)
+    );
+    assert_eq!(
+        set(&bench.partition, true, "b", None).await,
+        PauseOutcome::Unchanged
+    );
+    let flags = bench.partition.queue_flags().await.unwrap();
+    assert_eq!(
+        flags.paused[&"default".parse::<taskweir_domain::QueueName>().unwrap()],
+        epoch
+    );
+    let PauseOutcome::Done(later) = set(&bench.partition, false, "c", None).await else {
+        panic!()
+    };
+    assert!(later > epoch);
+    assert!(
+        bench
+            .partition
+            .queue_flags()
+            .await
+            .unwrap()
+            .paused
+            .is_empty()
+    );
+    let log = bench
+        .partition
+        .read_log(Position::ZERO, 10)
+        .await
+        .unwrap()
+        .entries;
+    let seen: Vec<_> = log
+        .iter()
+        .map(|e| (e.t.as_str(), e.i.as_str(), e.n.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("QueuePaused.1", "q:default", "1"),
+            ("QueueResumed.1", "q:default", "2")
+        ]
+    );
+    assert_eq!(log[1].b, log[0].position.to_string());
+}
+
+#[tokio::test]
+async fn other_partitions_take_only_a_higher_epoch() {
+    let bench = Bench::new().await;
+    let at = |ms| Some(Position { ms, seq: 2 });
+    assert_eq!(
+        set(&bench.partition, true, "a", at(10)).await,
+        PauseOutcome::Done(at(10).unwrap())
+    );
+    assert_eq!(
+        set(&bench.partition, false, "b", at(9)).await,
+        PauseOutcome::Repeated(at(10).unwrap())
+    );
+    assert_eq!(
+        set(&bench.partition, false, "c", at(10)).await,
+        PauseOutcome::Repeated(at(10).unwrap())
+    );
+    assert_eq!(
+        set(&bench.partition, false, "d", at(11)).await,
+        PauseOutcome::Done(at(11).unwrap())
+    );
+    assert!(
+        bench
+            .partition
+            .queue_flags()
+            .await
+            .unwrap()
+            .paused
+            .is_empty()
+    );
+}

@@ -1,0 +1,89 @@
+use taskweir_domain::{EventType, Position, Status};
+use taskweir_store::{Applied, Counter, Delta, Filter};
+
+use crate::bench::Bench;
+
+fn group(status: Status) -> Counter {
+    Counter {
+        status,
+        queue: "default".to_owned(),
+        task_type: "work".to_owned(),
+    }
+}
+
+fn keys(bench: &Bench) -> std::sync::Arc<taskweir_store::Keys> {
+    std::sync::Arc::new(bench.partition.keys().clone())
+}
+
+#[tokio::test]
+async fn a_step_is_taken_once_and_only_from_where_it_was_expected() {
+    let bench = Bench::new().await;
+    let id = bench.submit().await;
+    let end = bench.partition.log_end().await.unwrap().0;
+    let mut delta = Delta::new(keys(&bench));
+    delta.place(id, &group(Status::Pending), true);
+    delta.event(EventType::Submitted, "default", end.ms);
+    let apply = async |from| bench.partition.apply(from, end, &delta).await.unwrap();
+    assert_eq!(
+        apply(Position { ms: 1, seq: 1 }).await,
+        Applied::Moved(Position::ZERO)
+    );
+    assert_eq!(apply(Position::ZERO).await, Applied::Done);
+    assert_eq!(
+        apply(Position::ZERO).await,
+        Applied::Moved(end),
+        "the repeat changes nothing"
+    );
+    let totals = bench.partition.totals().await.unwrap();
+    assert_eq!(totals.of_status(Status::Pending), 1);
+    assert_eq!(totals.of_event(EventType::Submitted), 1);
+    assert_eq!(bench.partition.checkpoint().await.unwrap(), end);
+}
+
+#[tokio::test]
+async fn lists_page_without_gap_or_repeat() {
+    let bench = Bench::new().await;
+    let mut ids = Vec::new();
+    let mut delta = Delta::new(keys(&bench));
+    for _ in 0..25 {
+        let id = bench.submit().await;
+        delta.place(id, &group(Status::Pending), true);
+        ids.push(id);
+    }
+    let end = bench.partition.log_end().await.unwrap().0;
+    bench
+        .partition
+        .apply(Position::ZERO, end, &delta)
+        .await
+        .unwrap();
+    let mut seen = Vec::new();
+    let mut cursor = None::<String>;
+    loop {
+        let page = bench
+            .store
+            .list(&Filter::default(), cursor.as_deref(), 10)
+            .await
+            .unwrap();
+        seen.extend(page.items.iter().map(|item| item.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    ids.sort();
+    ids.reverse();
+    assert_eq!(seen, ids);
+    let none = Filter {
+        statuses: vec![Status::Completed],
+        ..Filter::default()
+    };
+    assert!(
+        bench
+            .store
+            .list(&none, None, 10)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}

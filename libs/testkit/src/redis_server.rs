@@ -1,0 +1,194 @@
+//! A `redis-server` of one's own.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// What the server writes to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// Nothing.
+    None,
+    /// An append-only file, synced every second.
+    Aof,
+}
+
+/// A private server; killed and its files removed when dropped.
+#[derive(Debug)]
+pub struct TestRedis {
+    child: Child,
+    dir: TempDir,
+    port: u16,
+    persistence: Persistence,
+    arguments: Vec<String>,
+}
+
+/// A loopback port that was free a moment ago.
+///
+/// # Panics
+/// The machine has no free port.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn spawn(port: u16, dir: &Path, persistence: Persistence, arguments: &[String]) -> Child {
+    let aof = if persistence == Persistence::Aof {
+        "yes"
+    } else {
+        "no"
+    };
+    Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--appendonly", aof, "--appendfsync", "everysec"])
+        .args([
+            "--loglevel",
+            "warning",
+            "--daemonize",
+            "no",
+            "--enable-debug-command",
+            "yes",
+        ])
+        .arg("--dir")
+        .arg(dir)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server is installed: see `make tools`")
+}
+
+impl TestRedis {
+    /// Starts a server without persistence.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(Persistence::None, &[])
+    }
+
+    /// Starts a server with further arguments, such as `--maxmemory 10mb`.
+    ///
+    /// # Panics
+    /// `redis-server` is not installed or does not come up.
+    #[must_use]
+    pub fn start_with(persistence: Persistence, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        // Another process may take the port between the look and the start: then look again.
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let port = free_port();
+            let mut redis = Self {
+                child: spawn(port, dir.path(), persistence, &arguments),
+                dir,
+                port,
+                persistence,
+                arguments: arguments.clone(),
+            };
+            if redis.wait_up() {
+                return redis;
+            }
+        }
+        panic!("no redis-server came up");
+    }
+
+    /// `redis://127.0.0.1:port`
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_up(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if self.child.try_wait().ok().flatten().is_some() {
+                return false;
+            }
+            if self.pings() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    fn pings(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        let mut answer = [0; 5];
+        stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
+            && stream.write_all(b"PING\r\n").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            // A server that loads its file, or wants a password, is up but says so.
+            && (answer == *b"+PONG" || answer == *b"-NOAU")
+    }
+
+    /// Kills the server at once, as a power switch for the process would.
+    ///
+    /// # Panics
+    /// The operating system refuses.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
+    }
+
+    /// Starts it again on the same port with the same files.
+    ///
+    /// # Panics
+    /// It does not come up.
+    pub fn restart(&mut self) {
+        self.child = spawn(
+            self.port,
+            self.dir.path(),
+            self.persistence,
+            &self.arguments,
+        );
+        assert!(self.wait_up(), "redis-server did not come up again");
+    }
+
+    /// Runs one command by `redis-cli` and gives its raw output.
+    ///
+    /// # Panics
+    /// `redis-cli` is not installed.
+    #[must_use]
+    pub fn cli(&self, command: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "--raw"])
+            .args(command)
+            .output()
+            .expect("redis-cli is installed: see `make tools`");
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+impl Drop for TestRedis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
