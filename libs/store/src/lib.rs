@@ -15,6 +15,7 @@ mod record;
 mod reply;
 mod scripts;
 mod streams;
+mod submitter;
 mod views;
 mod workers;
 
@@ -36,5 +37,6 @@ pub use queries::{Filter, Item, Page, Totals};
 pub use queues::{QueueDepth, QueueFlags};
 pub use record::Record;
 pub use streams::{ReadyStream, StreamSet};
+pub use submitter::Submitter;
 pub use views::{Counter, Delta, Extra, INDEX_SEPARATOR};
 pub use workers::{SeenWorker, WorkerInfo};

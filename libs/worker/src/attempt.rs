@@ -1,0 +1,103 @@
+//! One attempt: the handler's future with its timeout, its panics and its cancel signal.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use taskweir_domain::{ErrorKind, Fence, Json, Task, TaskId};
+use tokio::sync::mpsc;
+
+use crate::TaskError;
+use crate::context::{CancelReason, Context};
+use crate::handler::AnyHandler;
+
+/// Time a handler gets to stop by itself once its lease is lost; then it is dropped.
+const LOST_GRACE: Duration = Duration::from_secs(5);
+
+/// An attempt that ended.
+pub(crate) struct Ended {
+    pub(crate) id: TaskId,
+    pub(crate) stream: usize,
+    pub(crate) fence: Fence,
+    /// The task as it was when the attempt began, in processing.
+    pub(crate) task: Task,
+    /// `None`: dropped because its lease was lost; there is nothing to settle.
+    pub(crate) result: Option<Result<Option<Json>, TaskError>>,
+    pub(crate) duration: Duration,
+}
+
+/// What an attempt needs.
+pub(crate) struct Attempt {
+    pub(crate) context: Context,
+    pub(crate) stream: usize,
+    pub(crate) task: Task,
+    pub(crate) handler: Arc<dyn AnyHandler>,
+    pub(crate) payload: Result<Json, TaskError>,
+    pub(crate) ended: mpsc::UnboundedSender<Ended>,
+}
+
+impl Attempt {
+    /// Runs the handler and reports how it ended.
+    pub(crate) async fn run(self) {
+        let began = Instant::now();
+        let result = match &self.payload {
+            Err(error) => Some(Err(error.clone())),
+            Ok(payload) => self.guarded(payload).await,
+        };
+        let ended = Ended {
+            id: self.context.id,
+            stream: self.stream,
+            fence: self.context.fence.clone(),
+            task: self.task,
+            result,
+            duration: began.elapsed(),
+        };
+        // The engine is gone only when the worker was torn down; the lease then tells the story.
+        self.ended.send(ended).ok();
+    }
+
+    async fn guarded(&self, payload: &Json) -> Option<Result<Option<Json>, TaskError>> {
+        let running = AssertUnwindSafe(self.handler.run(&self.context, payload.as_str()));
+        let running = running.catch_unwind();
+        let timeout = async {
+            match self.context.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = running => Some(outcome.unwrap_or_else(|panic| {
+                Err(TaskError::of_kind(ErrorKind::Panic, panic_message(panic.as_ref())))
+            })),
+            () = timeout => {
+                self.context.cancel.fire(CancelReason::Timeout);
+                let limit = self.task.limits.timeout_ms.unwrap_or(0);
+                Some(Err(TaskError::of_kind(ErrorKind::Timeout, format!("ran longer than {limit} ms"))))
+            }
+            () = self.lease_lost() => None,
+        }
+    }
+
+    async fn lease_lost(&self) {
+        self.context.cancel.fired().await;
+        if self.context.cancel.reason() == Some(CancelReason::LeaseLost) {
+            tokio::time::sleep(LOST_GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.map_or_else(
+        || "the handler panicked".to_owned(),
+        |text| format!("the handler panicked: {text}"),
+    )
+}

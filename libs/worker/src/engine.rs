@@ -1,0 +1,112 @@
+//! The engine: everything of a worker but the handlers, on a thread of its own, so that handlers
+//! which block their threads starve neither leases nor settlements.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use taskweir_domain::QueueName;
+use taskweir_store::{Limits, Partition, QueueFlags, RedisSettings, Store, StoreError, StreamSet};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::hands::Hands;
+use crate::registry::Registry;
+use crate::{fetch, upkeep};
+
+/// What a worker is told to be.
+pub(crate) struct Config {
+    pub(crate) redis: RedisSettings,
+    pub(crate) limits: Limits,
+    pub(crate) id: String,
+    pub(crate) host: String,
+    pub(crate) queues: Vec<QueueName>,
+    pub(crate) concurrency: usize,
+    pub(crate) lease: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) registry: Registry,
+    pub(crate) started_ms: u64,
+}
+
+/// One partition as a worker sees it.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    pub(crate) config: Arc<Config>,
+    pub(crate) partition: Partition,
+    pub(crate) streams: Arc<StreamSet>,
+    pub(crate) hands: Hands,
+    /// Free hands of the whole process, shared by its lanes.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) paused: Arc<Mutex<BTreeSet<QueueName>>>,
+    /// Where handlers run.
+    pub(crate) handlers: Handle,
+    /// The worker stops.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Lane {
+    /// Streams of queues that are not paused.
+    pub(crate) fn open_streams(&self) -> Vec<usize> {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = self.streams.streams().iter().enumerate();
+        streams
+            .filter(|(_, stream)| !paused.contains(&stream.queue))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    pub(crate) fn set_paused(&self, flags: &QueueFlags) {
+        let paused = flags.paused.keys().cloned().collect();
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
+    }
+
+    pub(crate) fn lease_ms(&self) -> u64 {
+        u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Runs until `stop`, then finishes or gives back what runs.
+pub(crate) async fn run(
+    config: Config,
+    handlers: Handle,
+    stop: CancellationToken,
+) -> Result<(), StoreError> {
+    let connecting = Store::connect_waiting(&config.redis, config.limits);
+    let store = tokio::select! {
+        store = connecting => store?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let config = Arc::new(config);
+    let slots = Arc::new(Semaphore::new(config.concurrency));
+    let fetching = TaskTracker::new();
+    let upkeep = TaskTracker::new();
+    let done = CancellationToken::new();
+    for partition in store.partitions() {
+        let lane = Lane {
+            streams: Arc::new(StreamSet::of_queues(partition.keys(), &config.queues)),
+            config: Arc::clone(&config),
+            partition,
+            hands: Hands::default(),
+            slots: Arc::clone(&slots),
+            paused: Arc::default(),
+            handlers: handlers.clone(),
+            stop: stop.clone(),
+        };
+        // Before the first claim: what is paused must not start.
+        upkeep::say_present(&lane, &mut Vec::new()).await.ok();
+        upkeep.spawn(upkeep::beat(lane.clone(), done.clone()));
+        upkeep.spawn(upkeep::presence(lane.clone(), done.clone()));
+        let (ended_sender, ended) = mpsc::unbounded_channel();
+        fetching.spawn(fetch::run(lane, ended_sender, ended));
+    }
+    tracing::info!(worker = %config.id, concurrency = config.concurrency, "worker runs");
+    fetching.close();
+    fetching.wait().await;
+    done.cancel();
+    upkeep.close();
+    upkeep.wait().await;
+    tracing::info!(worker = %config.id, "worker stopped");
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! Telling Redis how attempts ended, in batches, until it has heard.
+
+use std::time::{Duration, Instant};
+
+use taskweir_domain::{Command, Event, Failure, Phase, decide};
+use taskweir_store::{Finish, FinishOutcome, MAX_BATCH, StoreError, entropy};
+
+use crate::attempt::Ended;
+use crate::engine::Lane;
+use crate::metrics::InstrumentSet;
+
+/// An attempt that ended, with what is to be said of it.
+struct Settlement {
+    ended: Ended,
+    finish: Finish,
+    since: Instant,
+}
+
+/// Endings that Redis has not confirmed yet.
+pub(crate) struct Settlements {
+    waiting: Vec<Settlement>,
+    /// After so long another worker has surely taken the task; saying more is pointless.
+    keep: Duration,
+}
+
+impl Settlements {
+    pub(crate) fn new(lane: &Lane) -> Self {
+        Self {
+            waiting: Vec::with_capacity(MAX_BATCH),
+            keep: lane.config.lease * 2,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes an ended attempt; one without a result is only let go of.
+    pub(crate) fn add(&mut self, lane: &Lane, ended: Ended) {
+        if ended.result.is_none() {
+            tracing::warn!(task.id = %ended.id, task.type = %ended.task.task_type, attempt = ended.fence.attempt,
+                "dropped: its lease was lost");
+            lane.hands.lock().remove(&ended.id);
+            return;
+        }
+        let cancelling = lane
+            .hands
+            .lock()
+            .get(&ended.id)
+            .is_some_and(|hand| hand.cancelling);
+        let finish = decided(&ended, cancelling);
+        self.waiting.push(Settlement {
+            ended,
+            finish,
+            since: Instant::now(),
+        });
+    }
+
+    /// Sends up to a batch. What fails for now is kept and sent again.
+    pub(crate) async fn send(
+        &mut self,
+        lane: &Lane,
+        instruments: &mut InstrumentSet,
+    ) -> Result<(), StoreError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let count = self.waiting.len().min(MAX_BATCH);
+        let batch: Vec<Finish> = self.waiting[..count]
+            .iter()
+            .map(|settlement| settlement.finish.clone())
+            .collect();
+        let outcomes = match lane.partition.finish(&lane.streams, &batch).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                self.give_up(lane);
+                return Err(error);
+            }
+        };
+        let sent: Vec<Settlement> = self.waiting.drain(..count).collect();
+        for (mut settlement, outcome) in sent.into_iter().zip(outcomes) {
+            if outcome == FinishOutcome::Changed {
+                settlement.finish = decided(&settlement.ended, true);
+                self.waiting.push(settlement);
+                continue;
+            }
+            lane.hands.lock().remove(&settlement.ended.id);
+            note(lane, instruments, &settlement, outcome);
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, lane: &Lane) {
+        let keep = self.keep;
+        self.waiting.retain(|settlement| {
+            let kept = settlement.since.elapsed() < keep;
+            if !kept {
+                tracing::warn!(task.id = %settlement.ended.id, "its outcome could not be told for two leases: given up");
+                lane.hands.lock().remove(&settlement.ended.id);
+            }
+            kept
+        });
+    }
+}
+
+fn decided(ended: &Ended, cancelled: bool) -> Finish {
+    let mut task = ended.task.clone();
+    if let Phase::Processing { cancelling, .. } = &mut task.phase {
+        *cancelling = cancelled;
+    }
+    let fence = ended.fence.clone();
+    let command = match &ended.result {
+        Some(Err(error)) => {
+            let (error, retry_in) = error.clone().into_parts();
+            Command::Fail {
+                fence,
+                failure: Failure {
+                    error,
+                    unit: entropy::unit(),
+                    retry_in_ms: retry_in
+                        .map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+                },
+            }
+        }
+        result => Command::Complete {
+            fence,
+            result: result
+                .as_ref()
+                .and_then(|result| result.as_ref().ok().cloned().flatten()),
+            duration_ms: u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX),
+        },
+    };
+    let event = decide(Some(&task), &command, 0)
+        .expect("the holder of an attempt may settle it")
+        .remove(0);
+    Finish {
+        id: ended.id,
+        stream: ended.stream,
+        fence: ended.fence.clone(),
+        cancelling: cancelled,
+        event,
+    }
+}
+
+fn note(
+    lane: &Lane,
+    instruments: &mut InstrumentSet,
+    settlement: &Settlement,
+    outcome: FinishOutcome,
+) {
+    let Settlement { ended, finish, .. } = settlement;
+    let kind = &ended.task.task_type;
+    let instruments = instruments.of(ended.stream, lane.streams.get(ended.stream), kind);
+    let (id, attempt, worker) = (ended.id, ended.fence.attempt, &lane.config.id);
+    match outcome {
+        FinishOutcome::Late | FinishOutcome::Gone => {
+            instruments.late.increment(1);
+            tracing::warn!(task.id = %id, task.type = %kind, attempt, worker = %worker,
+                "refused: another attempt has the task");
+            return;
+        }
+        FinishOutcome::Done => {}
+        // An earlier call had succeeded and its reply was lost: it was not counted then.
+        FinishOutcome::Repeated | FinishOutcome::Changed => {}
+    }
+    let duration_ms = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
+    instruments.duration.record(ended.duration.as_secs_f64());
+    match &finish.event {
+        Event::Completed(_) => {
+            instruments.completions.increment(1);
+            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms, "✅ COMPLETED");
+        }
+        Event::AttemptFailed(body) => {
+            instruments.failures.increment(1);
+            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms,
+                error.kind = %body.error.kind, error.message = %body.error.message, "❌ ERROR");
+            if let Some(delay_ms) = body.delay_ms {
+                instruments.retries.increment(1);
+                tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, delay_ms, "🔄 REQUEUED");
+            }
+        }
+        Event::DeadLettered(body) => {
+            instruments.failures.increment(1);
+            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms,
+                error.kind = %body.error.kind, error.message = %body.error.message, "❌ ERROR");
+            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, "💀 DLQ");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,170 @@
+//! What a worker does beside its tasks: renews leases, says that it lives, hears what people
+//! want, and compares what it holds with what Redis thinks it holds.
+
+use std::time::{Duration, Instant};
+
+use taskweir_store::{
+    HeartbeatState, MAX_BATCH, Presence, StoreError, Unclaiming, UnparkOutcome, WorkerInfo,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Lane;
+use crate::metrics;
+
+const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+/// Presence calls between two looks for parked tasks.
+const UNPARK_EVERY: u32 = 5;
+/// An entry of ours that no hand holds for so long came with a reply that was lost.
+const LOST_REPLY_MS: u64 = 1_500;
+
+/// Renews leases until `done`: often enough that two beats may fail before a lease is lost, and
+/// only for attempts older than a third of it, so that short tasks cost nothing.
+pub(crate) async fn beat(lane: Lane, done: CancellationToken) {
+    let third = lane.config.lease / 3;
+    let tick = (third / 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
+    let mut next = Instant::now() + third;
+    loop {
+        tokio::select! {
+            () = done.cancelled() => return,
+            () = tokio::time::sleep(tick) => {}
+        }
+        let now = Instant::now();
+        lane.hands.lose_expired(now);
+        if now < next {
+            continue;
+        }
+        match renew(&lane, now, third).await {
+            Ok(()) => next = now + third,
+            // Again at the next tick: a lease is at stake.
+            Err(error) => tracing::debug!(%error, "leases could not be renewed"),
+        }
+    }
+}
+
+async fn renew(lane: &Lane, before: Instant, age: Duration) -> Result<(), StoreError> {
+    for batch in lane.hands.beats(before, age).chunks(MAX_BATCH) {
+        let call = lane
+            .partition
+            .heartbeat(&lane.streams, &lane.config.id, batch);
+        for (beat, state) in batch.iter().zip(call.await?) {
+            if state == HeartbeatState::Lost {
+                lane.hands.lose(beat.id, &beat.fence);
+                continue;
+            }
+            lane.hands
+                .renew(beat.id, &beat.fence, before + lane.config.lease);
+            if state == HeartbeatState::Cancelling {
+                lane.hands.cancel(beat.id, &beat.fence.holder);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says once that the worker lives, and does what people want of it. `handled` carries the
+/// signals of the last call, which this one clears.
+pub(crate) async fn say_present(lane: &Lane, handled: &mut Vec<String>) -> Result<(), StoreError> {
+    let config = &lane.config;
+    let busy = config
+        .concurrency
+        .saturating_sub(lane.slots.available_permits());
+    ::metrics::gauge!(metrics::BUSY).set(busy as f64);
+    let info = WorkerInfo {
+        host: config.host.clone(),
+        pid: std::process::id(),
+        queues: config.queues.iter().map(ToString::to_string).collect(),
+        types: config
+            .registry
+            .types()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        concurrency: config.concurrency,
+        running: lane.hands.len(),
+        lease_ms: lane.lease_ms(),
+        started_ms: config.started_ms,
+        draining: lane.stop.is_cancelled(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let presence = lane.partition.presence(&config.id, &info, handled).await?;
+    lane.set_paused(&presence.queues);
+    for signal in &presence.signals {
+        if let Some((id, holder)) = Presence::read_signal(signal) {
+            lane.hands.cancel(id, &holder);
+        }
+    }
+    *handled = presence.signals;
+    Ok(())
+}
+
+/// Says every second that the worker lives, passes progress on, and looks for parked tasks.
+pub(crate) async fn presence(lane: Lane, done: CancellationToken) {
+    let mut handled = Vec::new();
+    let mut turns = 0;
+    loop {
+        let mut result = say_present(&lane, &mut handled).await;
+        for batch in lane.hands.take_progress().chunks(MAX_BATCH) {
+            result = result.and(lane.partition.progress(batch).await.map(drop));
+        }
+        if turns % UNPARK_EVERY == 0 && !lane.stop.is_cancelled() {
+            result = result.and(unpark(&lane).await);
+        }
+        if let Err(error) = result {
+            tracing::debug!(%error, "the worker could not say that it lives");
+        }
+        turns += 1;
+        tokio::select! {
+            () = done.cancelled() => return,
+            () = tokio::time::sleep(PRESENCE_EVERY) => {}
+        }
+    }
+}
+
+/// Brings back what was put aside before this worker, which knows the type, came.
+async fn unpark(lane: &Lane) -> Result<(), StoreError> {
+    for queue in &lane.config.queues {
+        for task_type in lane.config.registry.types() {
+            loop {
+                let brought = lane.partition.unpark(queue, &task_type, MAX_BATCH).await?;
+                if !brought.contains(&UnparkOutcome::Done) {
+                    break;
+                }
+                tracing::info!(%queue, task.type = %task_type, count = brought.len(), "parked tasks are ready again");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives back what is pending under our name and in no hand: its reply was lost.
+pub(crate) async fn reconcile(lane: &Lane) -> Result<(), StoreError> {
+    give_back_unknown(lane, LOST_REPLY_MS).await
+}
+
+/// Gives back what is pending under our name for at least `idle_ms` and in no hand.
+pub(crate) async fn give_back_unknown(lane: &Lane, idle_ms: u64) -> Result<(), StoreError> {
+    let (partition, streams, id) = (&lane.partition, &lane.streams, &lane.config.id);
+    let pending = partition
+        .own_pending(streams, id, idle_ms, MAX_BATCH)
+        .await?;
+    let unknown: Vec<(usize, String)> = {
+        let hands = lane.hands.lock();
+        let held = |entry: &str| hands.values().any(|hand| hand.entry == entry);
+        pending
+            .into_iter()
+            .filter(|(_, entry)| !held(entry))
+            .collect()
+    };
+    let mut lost = Vec::new();
+    let mut malformed = Vec::new();
+    for (stream, entry) in unknown {
+        match partition.task_of_entry(streams, stream, &entry).await? {
+            Some(id) => lost.push(Unclaiming { id, stream, entry }),
+            None => malformed.push((stream, entry)),
+        }
+    }
+    for batch in lost.chunks(MAX_BATCH) {
+        partition.unclaim(streams, id, batch).await?;
+    }
+    partition.discard(streams, &malformed).await
+}

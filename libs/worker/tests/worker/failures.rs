@@ -1,0 +1,137 @@
+use std::time::Duration;
+
+use taskweir_domain::{ErrorKind, Event, Status};
+use taskweir_worker::{Context, Handler, TaskError};
+
+use crate::bench::{Bench, Wait};
+
+/// Fails as its data says.
+struct Fails;
+
+impl Handler for Fails {
+    const TYPE: &'static str = "fails";
+    type Payload = String;
+    type Output = String;
+
+    async fn run(&self, _: &Context, how: String) -> Result<String, TaskError> {
+        match how.as_str() {
+            "panic" => panic!("oh no"),
+            "fatal" => Err(TaskError::fatal("never").class("Hopeless")),
+            "later" => Err(TaskError::retry_in("later", Duration::from_secs(77))),
+            "io" => Err(std::io::Error::other("disk"))?,
+            "large" => Ok("x".repeat(300_000)),
+            _ => Ok(how),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_way_to_fail_is_told_apart() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Fails));
+    let ends = async |data: &str, status| {
+        let id = bench.submit("fails", data).await;
+        bench.reaches(id, status).await.error.unwrap()
+    };
+    let panic = ends(r#""panic""#, Status::Retrying).await;
+    assert_eq!(panic.kind, ErrorKind::Panic);
+    assert!(panic.message.contains("oh no"));
+    let fatal = ends(r#""fatal""#, Status::Failed).await;
+    assert_eq!((fatal.kind, fatal.class()), (ErrorKind::Fatal, "Hopeless"));
+    assert_eq!(ends(r#""io""#, Status::Retrying).await.message, "disk");
+    assert_eq!(
+        ends("7", Status::Failed).await.kind,
+        ErrorKind::InvalidPayload
+    );
+    assert_eq!(
+        ends(r#""large""#, Status::Failed).await.kind,
+        ErrorKind::ResultTooLarge
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_handler_names_its_own_delay() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Fails));
+    let id = bench.submit("fails", r#""later""#).await;
+    bench.reaches(id, Status::Retrying).await;
+    let Event::AttemptFailed(body) = bench.last_event(id).await else {
+        panic!()
+    };
+    assert_eq!(body.delay_ms, Some(77_000));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn the_retry_policy_is_the_tasks_own() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Fails));
+    let id = bench
+        .submit_with("fails", r#""io""#, |spec| {
+            spec.retry.initial_delay_ms = 40_000;
+            spec.retry.jitter = 0.5;
+        })
+        .await;
+    bench.reaches(id, Status::Retrying).await;
+    let Event::AttemptFailed(body) = bench.last_event(id).await else {
+        panic!()
+    };
+    assert!((20_000..=60_000).contains(&body.delay_ms.unwrap()));
+    let last = bench
+        .submit_with("fails", r#""io""#, |spec| spec.retry.max_retries = 0)
+        .await;
+    bench.reaches(last, Status::Failed).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_timeout_is_a_failure_that_is_retried() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Wait));
+    let id = bench
+        .submit_with("wait", "60000", |spec| spec.timeout_ms = Some(50))
+        .await;
+    let detail = bench.reaches(id, Status::Retrying).await;
+    assert_eq!(detail.error.unwrap().kind, ErrorKind::Timeout);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_work_says_why() {
+    let bench = Bench::new().await;
+    assert!(bench.builder().build().is_err(), "no handler");
+    assert!(
+        bench
+            .builder()
+            .handler(Fails)
+            .handler(Fails)
+            .build()
+            .is_err(),
+        "twice the same type"
+    );
+    assert!(
+        bench
+            .builder()
+            .handler(Fails)
+            .concurrency(0)
+            .build()
+            .is_err()
+    );
+    assert!(
+        bench
+            .builder()
+            .handler(Fails)
+            .lease(Duration::from_millis(10))
+            .build()
+            .is_err()
+    );
+    assert!(
+        bench
+            .builder()
+            .handler(Fails)
+            .queues(Vec::new())
+            .build()
+            .is_err()
+    );
+}
