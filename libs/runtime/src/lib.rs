@@ -1,1 +1,11 @@
-//! What every Taskweir process needs: configuration, logs, lifecycle, admin HTTP.
+#![doc = include_str!("../README.md")]
+
+pub mod admin;
+pub mod env;
+pub mod lifecycle;
+pub mod listen;
+pub mod readiness;
+pub mod telemetry;
+
+pub use env::{Env, EnvError};
+pub use readiness::Readiness;

@@ -9,11 +9,13 @@ mod link;
 mod log;
 mod migrate;
 mod ops;
+mod overview;
 mod queries;
 mod queues;
 mod record;
 mod reply;
 mod scripts;
+mod story;
 mod streams;
 mod submitter;
 mod views;
@@ -33,9 +35,11 @@ pub use ops::{
     ReleaseOutcome, Releasing, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome,
     UnclaimOutcome, Unclaiming, UnparkOutcome,
 };
+pub use overview::{Lag, QueueOverview};
 pub use queries::{Filter, Item, Page, Totals};
 pub use queues::{QueueDepth, QueueFlags};
 pub use record::Record;
+pub use story::{DlqOutcome, DlqVerb, Story};
 pub use streams::{ReadyStream, StreamSet};
 pub use submitter::Submitter;
 pub use views::{Counter, Delta, Extra, INDEX_SEPARATOR};

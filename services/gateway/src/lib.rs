@@ -1,1 +1,16 @@
-//! Taskweir's REST gateway.
+//! The REST gateway: takes tasks, tells what became of them. It writes by the store's scripts and
+//! reads only projections: the record and history of a task, the views for everything else.
+
+mod api;
+mod body;
+mod config;
+mod methods;
+pub mod metrics;
+mod position;
+mod problem;
+mod scrape;
+mod state;
+mod view;
+
+pub use api::openapi;
+pub use config::{App, Config};

@@ -1,1 +1,71 @@
-//! Taskweir's projector: folds the log into views.
+//! The projector: folds the log into the views, each step with its checkpoint in one script. A
+//! second instance is harmless: a step from any other place than the checkpoint changes nothing.
+
+mod fold;
+mod row;
+mod run;
+
+use std::time::Duration;
+
+use taskweir_runtime::{Env, EnvError, Readiness};
+use taskweir_store::{Limits, RedisSettings, Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use fold::{Fold, FoldError};
+
+/// What a projector is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Redis is.
+    pub redis: RedisSettings,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable cannot be used.
+    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+        Ok(Self {
+            redis: taskweir_settings::redis(env)?,
+        })
+    }
+
+    /// Connects, waiting while Redis is away.
+    ///
+    /// # Errors
+    /// The layout is not usable.
+    pub async fn build(self) -> Result<App, StoreError> {
+        Ok(App {
+            store: Store::connect_waiting(&self.redis, Limits::default()).await?,
+            readiness: Readiness::new(Duration::from_secs(15)),
+        })
+    }
+}
+
+/// A projector, connected.
+#[derive(Debug)]
+pub struct App {
+    store: Store,
+    readiness: Readiness,
+}
+
+impl App {
+    /// Whether it gets on.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let loops = TaskTracker::new();
+        for partition in self.store.partitions() {
+            loops.spawn(run::run(partition, self.readiness.clone(), stop.clone()));
+        }
+        tracing::info!("projector runs");
+        loops.close();
+        loops.wait().await;
+    }
+}

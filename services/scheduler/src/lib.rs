@@ -1,1 +1,93 @@
-//! Taskweir's scheduler: promotes what is due, redelivers what was lost.
+//! The scheduler: promotes what is due and takes tasks from workers that fell silent. Any number
+//! of instances may run; races between them are harmless, because each script lets one win.
+
+mod janitor;
+pub mod metrics;
+mod promoter;
+
+use std::time::Duration;
+
+use taskweir_runtime::{Env, EnvError, Readiness};
+use taskweir_store::{Limits, RedisSettings, Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a scheduler is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Redis is.
+    pub redis: RedisSettings,
+    /// How long ended tasks stay.
+    pub limits: Limits,
+    /// Lease of entries that were received and never started, from `LEASE_SECONDS`.
+    pub lease: Duration,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable cannot be used.
+    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+        Ok(Self {
+            redis: taskweir_settings::redis(env)?,
+            limits: taskweir_settings::limits(env)?,
+            lease: taskweir_settings::lease(env)?,
+        })
+    }
+
+    /// Connects, waiting while Redis is away.
+    ///
+    /// # Errors
+    /// The layout is not usable.
+    pub async fn build(self) -> Result<App, StoreError> {
+        let store = Store::connect_waiting(&self.redis, self.limits).await?;
+        Ok(App {
+            store,
+            lease: self.lease,
+            readiness: Readiness::new(Duration::from_secs(15)),
+        })
+    }
+}
+
+/// A scheduler, connected.
+#[derive(Debug)]
+pub struct App {
+    store: Store,
+    lease: Duration,
+    readiness: Readiness,
+}
+
+impl App {
+    /// Whether its loops get on.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let loops = TaskTracker::new();
+        for partition in self.store.partitions() {
+            let promoting = promoter::run(partition.clone(), self.readiness.clone(), stop.clone());
+            loops.spawn(promoting);
+            loops.spawn(janitor::run(
+                self.store.clone(),
+                partition,
+                self.lease,
+                stop.clone(),
+            ));
+        }
+        tracing::info!("scheduler runs");
+        loops.close();
+        loops.wait().await;
+    }
+}
+
+/// Waits, or gives false where `stop` came first.
+async fn wait(span: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(span) => true,
+    }
+}

@@ -1,0 +1,166 @@
+//! The settings that several of Taskweir's services share, read from the environment.
+
+use std::time::Duration;
+
+use taskweir_domain::{DraftLimits, RetryPolicy, TaskSpec};
+use taskweir_runtime::{Env, EnvError};
+use taskweir_store::{Limits, MigrateOptions, RedisSettings};
+
+/// Reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, and `TASKWEIR_PREFIX`.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
+    let prefix = env.read(
+        "TASKWEIR_PREFIX",
+        "tw".to_owned(),
+        "1 to 16 letters, digits, '-' or '_'",
+        |text| {
+            let fits = (1..=16).contains(&text.len());
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            (fits && text.chars().all(plain)).then(|| text.to_owned())
+        },
+    )?;
+    let url = match env.text("REDIS_URL") {
+        Some(url) if url.starts_with("redis://") => url,
+        // The value may hold a password: it is not shown.
+        Some(_) => {
+            return Err(EnvError::Secret {
+                name: "REDIS_URL".to_owned(),
+                takes: "a URL such as redis://user:password@host:6379".to_owned(),
+            });
+        }
+        None => {
+            let host = env
+                .text("REDIS_HOST")
+                .unwrap_or_else(|| "localhost".to_owned());
+            let port: u16 = env.parse("REDIS_PORT", 6379, "a port number")?;
+            format!("redis://{host}:{port}")
+        }
+    };
+    Ok(RedisSettings { url, prefix })
+}
+
+/// Reads `RETENTION`.
+///
+/// # Errors
+/// It is no span of time, or none at all.
+pub fn limits(env: &Env) -> Result<Limits, EnvError> {
+    let week = Duration::from_secs(7 * 24 * 3_600);
+    let retention = env.span("RETENTION", week)?;
+    if retention < Duration::from_secs(1) {
+        return Err(EnvError::Value {
+            name: "RETENTION".to_owned(),
+            value: env.text("RETENTION").unwrap_or_default(),
+            takes: "at least 1s".to_owned(),
+        });
+    }
+    Ok(Limits {
+        retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Reads `LEASE_SECONDS`.
+///
+/// # Errors
+/// It is no number of seconds, or too few.
+pub fn lease(env: &Env) -> Result<Duration, EnvError> {
+    let takes = "a number of seconds from 0.3 to 86400, decimals allowed";
+    let seconds = env.read("LEASE_SECONDS", 30.0, takes, |text| {
+        let seconds: f64 = text.parse().ok()?;
+        (0.3..=86_400.0).contains(&seconds).then_some(seconds)
+    })?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Reads `PARTITIONS`.
+///
+/// # Errors
+/// It is no number from 1 to 256.
+pub fn migrate(env: &Env) -> Result<MigrateOptions, EnvError> {
+    let partitions = env.read("PARTITIONS", 1, "a whole number from 1 to 256", |text| {
+        text.parse().ok().filter(|count| (1..=256).contains(count))
+    })?;
+    Ok(MigrateOptions { partitions })
+}
+
+/// Reads what tasks get where they do not say: `MAX_RETRIES`, `INITIAL_RETRY_DELAY`,
+/// `RETRY_BACKOFF_MULTIPLIER`, `MAX_RETRY_DELAY`, `RETRY_JITTER`, `MAX_DELIVERIES`, `MAX_PAYLOAD`.
+///
+/// # Errors
+/// One of them cannot be used.
+pub fn submit(env: &Env) -> Result<DraftLimits, EnvError> {
+    let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let factor = |name, default, min: f64, max: f64| {
+        let takes = format!("a number from {min} to {max}");
+        env.read(name, default, &takes, |text| {
+            text.parse()
+                .ok()
+                .filter(|factor| (min..=max).contains(factor))
+        })
+    };
+    let count = |name, default| {
+        env.read(name, default, "a whole number from 0 to 1000", |text| {
+            text.parse().ok().filter(|count| *count <= 1_000)
+        })
+    };
+    let max_payload = env.size("MAX_PAYLOAD", 256 * 1024)?;
+    if max_payload > 1024 * 1024 {
+        return Err(EnvError::Value {
+            name: "MAX_PAYLOAD".to_owned(),
+            value: env.text("MAX_PAYLOAD").unwrap_or_default(),
+            takes: "at most 1MiB: store more elsewhere and pass its address".to_owned(),
+        });
+    }
+    Ok(DraftLimits {
+        retry: RetryPolicy {
+            max_retries: count("MAX_RETRIES", 3)?,
+            initial_delay_ms: ms(env.seconds("INITIAL_RETRY_DELAY", 5.0)?),
+            multiplier: factor("RETRY_BACKOFF_MULTIPLIER", 2.0, 1.0, 1_000.0)?,
+            max_delay_ms: ms(env.seconds("MAX_RETRY_DELAY", 3_600.0)?),
+            jitter: factor("RETRY_JITTER", 0.1, 0.0, 1.0)?,
+        },
+        max_deliveries: count("MAX_DELIVERIES", TaskSpec::DEFAULT_MAX_DELIVERIES)?,
+        max_payload,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use taskweir_domain::DraftLimits;
+    use taskweir_runtime::Env;
+
+    use super::{lease, limits, migrate, redis, submit};
+
+    #[test]
+    fn an_empty_environment_gives_the_documented_defaults() {
+        let env = Env::of([]);
+        assert_eq!(redis(&env).unwrap().url, "redis://localhost:6379");
+        assert_eq!(limits(&env).unwrap().retention_ms, 604_800_000);
+        assert_eq!(lease(&env).unwrap().as_secs(), 30);
+        assert_eq!(migrate(&env).unwrap().partitions, 1);
+        assert_eq!(submit(&env).unwrap(), DraftLimits::default());
+    }
+
+    #[test]
+    fn bad_values_are_refused_and_secrets_are_not_shown() {
+        let error = redis(&Env::of([("REDIS_URL", "http://:hunter2@here")])).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("REDIS_URL"));
+        for (name, value) in [
+            ("MAX_RETRIES", "-1"),
+            ("RETRY_JITTER", "2"),
+            ("RETRY_BACKOFF_MULTIPLIER", "0.1"),
+            ("INITIAL_RETRY_DELAY", "soon"),
+            ("MAX_PAYLOAD", "2MiB"),
+            ("MAX_DELIVERIES", "x"),
+        ] {
+            let error = submit(&Env::of([(name, value)])).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
+        assert!(lease(&Env::of([("LEASE_SECONDS", "0")])).is_err());
+        assert!(limits(&Env::of([("RETENTION", "0s")])).is_err());
+        assert!(migrate(&Env::of([("PARTITIONS", "0")])).is_err());
+        assert!(redis(&Env::of([("TASKWEIR_PREFIX", "a{b")])).is_err());
+    }
+}

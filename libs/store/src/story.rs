@@ -1,0 +1,124 @@
+//! A task with everything its record and its events tell, and what people do to dead letters.
+
+use taskweir_domain::{Actor, Recorded, Status, TaskDetail, TaskId};
+
+use crate::ops::{ActionOutcome, DlqAction};
+use crate::{LogEntry, Partition, Record, Store, StoreError, entropy};
+
+/// A task, read in one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Story {
+    /// Its record.
+    pub record: Record,
+    /// Its events as they stand in the log, oldest first.
+    pub entries: Vec<LogEntry>,
+    /// Its events, oldest first.
+    pub events: Vec<Recorded>,
+    /// What they fold to.
+    pub detail: TaskDetail,
+    /// Whether the events reach back to its first one.
+    pub complete: bool,
+}
+
+/// What a person does to a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DlqVerb {
+    /// Back to pending with a fresh budget.
+    Retry,
+    /// Out for good.
+    Remove,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DlqOutcome {
+    /// Done.
+    Done,
+    /// The task is not among the dead letters.
+    NotDead(Status),
+    /// Somebody else was faster.
+    Raced,
+    /// No such task.
+    NotFound,
+}
+
+impl Store {
+    /// A task with its story; `None` where there is none.
+    ///
+    /// # Errors
+    /// Redis is away, or the task's events are broken.
+    pub async fn story(&self, id: TaskId) -> Result<Option<Story>, StoreError> {
+        let Some(partition) = self.partition_of(id) else {
+            return Ok(None);
+        };
+        let history = partition.histories(&[id]).await?.remove(0);
+        let Some(record) = history.record else {
+            return Ok(None);
+        };
+        let broken =
+            |error: &dyn std::fmt::Display| StoreError::reply("log", format!("task {id}: {error}"));
+        let mut events = Vec::with_capacity(history.entries.len());
+        for entry in &history.entries {
+            events.push(entry.decode().map_err(|error| broken(&error))?);
+        }
+        let detail = TaskDetail::fold(&events).map_err(|error| broken(&error))?;
+        let detail = detail.ok_or_else(|| broken(&"a record without events"))?;
+        Ok(Some(Story {
+            record,
+            entries: history.entries,
+            events,
+            detail,
+            complete: history.complete,
+        }))
+    }
+
+    /// Retries or removes a dead letter.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn act_on_dead(
+        &self,
+        id: TaskId,
+        verb: DlqVerb,
+        actor: Actor,
+    ) -> Result<DlqOutcome, StoreError> {
+        let Some(partition) = self.partition_of(id) else {
+            return Ok(DlqOutcome::NotFound);
+        };
+        let Some(record) = partition.records(&[id]).await?.remove(0) else {
+            return Ok(DlqOutcome::NotFound);
+        };
+        let task = record.task;
+        if task.status() != Status::Failed {
+            return Ok(DlqOutcome::NotDead(task.status()));
+        }
+        let action = DlqAction {
+            id,
+            queue: task.queue,
+            priority: task.priority,
+            nonce: entropy::nonce(),
+            actor,
+        };
+        // The nonce makes a second try safe where the first one's reply was lost.
+        let outcomes = match act(&partition, verb, &action).await {
+            Err(error) if error.is_transient() => act(&partition, verb, &action).await?,
+            other => other?,
+        };
+        Ok(match outcomes.as_slice() {
+            [ActionOutcome::Done] => DlqOutcome::Done,
+            _ => DlqOutcome::Raced,
+        })
+    }
+}
+
+async fn act(
+    partition: &Partition,
+    verb: DlqVerb,
+    action: &DlqAction,
+) -> Result<Vec<ActionOutcome>, StoreError> {
+    let batch = std::slice::from_ref(action);
+    match verb {
+        DlqVerb::Retry => partition.dlq_retry(batch).await,
+        DlqVerb::Remove => partition.dlq_remove(batch).await,
+    }
+}

@@ -1,0 +1,128 @@
+//! The HTTP API: one file per group of calls.
+
+mod dlq;
+mod health;
+mod queues;
+mod stats;
+mod tasks;
+mod workers;
+
+use std::time::Instant;
+
+use poem::endpoint::BoxEndpoint;
+use poem::web::Data;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem_openapi::{OpenApiService, OperationId, Tags};
+use taskweir_runtime::admin::METRICS_CONTENT_TYPE;
+
+use crate::methods::Methods;
+use crate::metrics::HTTP;
+use crate::state::State;
+use crate::{problem, scrape};
+
+/// Groups of calls in the documentation.
+#[derive(Tags)]
+enum Tag {
+    /// Submit tasks and see what became of them.
+    Tasks,
+    /// What gave up: look, retry, remove.
+    Dlq,
+    /// Where work waits.
+    Queues,
+    /// Who works.
+    Workers,
+    /// Counts and sums.
+    Stats,
+    /// Probes.
+    Health,
+}
+
+type Api = (
+    tasks::Tasks,
+    dlq::Dlq,
+    queues::Queues,
+    workers::Workers,
+    stats::Stats,
+    health::Health,
+);
+
+fn service() -> OpenApiService<Api, ()> {
+    let api = (
+        tasks::Tasks,
+        dlq::Dlq,
+        queues::Queues,
+        workers::Workers,
+        stats::Stats,
+        health::Health,
+    );
+    OpenApiService::new(api, "Taskweir", env!("CARGO_PKG_VERSION")).description(
+        "An event-sourced distributed task queue: every change of a task is an event you can read.",
+    )
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn openapi() -> String {
+    service().spec()
+}
+
+#[handler]
+async fn metrics_page(Data(state): Data<&State>) -> Response {
+    // Without Redis the process' own numbers are still worth reading.
+    if let Err(error) = scrape::gauges(&state.store).await {
+        tracing::warn!(%error, "gauges of the system could not be read");
+    }
+    let text = state.metrics.render();
+    text.with_content_type(METRICS_CONTENT_TYPE).into_response()
+}
+
+async fn timed<E: Endpoint<Output = Response>>(
+    next: std::sync::Arc<E>,
+    request: Request,
+) -> poem::Result<Response> {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let response = next.call(request).await?;
+    let operation = response
+        .data::<OperationId>()
+        .map_or("other", |operation| operation.0);
+    ::metrics::histogram!(HTTP, "method" => method.to_string(), "operation" => operation,
+        "status" => response.status().as_u16().to_string())
+    .record(began.elapsed().as_secs_f64());
+    Ok(response)
+}
+
+/// Every route of the gateway.
+pub(crate) fn routes(state: State) -> BoxEndpoint<'static> {
+    let service = service();
+    let methods = Methods::of_spec(&service.spec());
+    let app = Route::new()
+        .nest("/docs", service.swagger_ui())
+        .at("/openapi.json", service.spec_endpoint())
+        .at("/metrics", get(metrics_page))
+        .nest("/", service)
+        .data(state);
+    app.around(move |next, request: Request| {
+        let methods = methods.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            match next.call(request).await {
+                Ok(response) => Ok(response.into_response()),
+                Err(error) => {
+                    let operation = error.data::<OperationId>().map(|operation| operation.0);
+                    let missing = error.is::<poem::error::MethodNotAllowedError>();
+                    let mut response = problem::of_framework(error);
+                    if missing {
+                        methods.allow(&path, &mut response);
+                    }
+                    if let Some(operation) = operation {
+                        response.set_data(OperationId(operation));
+                    }
+                    Ok(response)
+                }
+            }
+        }
+    })
+    .around(timed)
+    .boxed()
+}

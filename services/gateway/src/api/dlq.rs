@@ -1,0 +1,164 @@
+//! What gave up: look, retry, remove.
+
+use poem::web::Data;
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, OpenApi};
+use taskweir_domain::{Actor, TaskId};
+use taskweir_store::{DlqOutcome, DlqVerb};
+
+use super::Tag;
+use super::tasks::{FilterParams, TaskList, await_position, page, show};
+use crate::problem::ApiError;
+use crate::state::State;
+use crate::view::{PriorityWord, StatusWord, Task};
+
+pub(crate) struct Dlq;
+
+#[derive(ApiResponse)]
+enum RetryAnswer {
+    /// Pending again, with a fresh retry budget.
+    #[oai(status = 202)]
+    Retried(Json<Task>),
+}
+
+#[derive(ApiResponse)]
+enum RemoveAnswer {
+    /// Out of the dead-letter queue; its history stays.
+    #[oai(status = 204)]
+    Removed,
+}
+
+async fn act(state: &State, id: &str, verb: DlqVerb) -> Result<(), ApiError> {
+    let task_id: TaskId = id.parse().map_err(|_| ApiError::no_task(id))?;
+    match state
+        .store
+        .act_on_dead(task_id, verb, Actor::anonymous())
+        .await?
+    {
+        DlqOutcome::Done => Ok(()),
+        DlqOutcome::NotFound => Err(ApiError::no_task(id)),
+        DlqOutcome::NotDead(status) => Err(ApiError::conflict(format!(
+            "the task is {status}, not in the dead-letter queue"
+        ))),
+        DlqOutcome::Raced => Err(ApiError::conflict(
+            "somebody else was faster: the task has left the dead-letter queue",
+        )),
+    }
+}
+
+#[OpenApi(tag = "Tag::Dlq")]
+impl Dlq {
+    /// List dead letters, the latest first
+    #[oai(
+        path = "/dlq/failed-tasks",
+        method = "get",
+        operation_id = "list_dead_letters"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "one per query parameter")]
+    async fn list(
+        &self,
+        Data(state): Data<&State>,
+        /// Only of this queue.
+        Query(queue): Query<Option<String>>,
+        /// Only of this type.
+        #[oai(name = "type")]
+        Query(kind): Query<Option<String>>,
+        /// Only of this class.
+        Query(priority): Query<Option<PriorityWord>>,
+        /// Only with this label, as `name=value`.
+        Query(label): Query<Option<String>>,
+        /// Only with this error class.
+        Query(error): Query<Option<String>>,
+        /// Only last held by this worker.
+        Query(worker): Query<Option<String>>,
+        /// Only submitted at or after this time.
+        Query(created_after): Query<Option<String>>,
+        /// Only submitted before this time.
+        Query(created_before): Query<Option<String>>,
+        /// Prefix of the id, or part of the type or of the error.
+        Query(q): Query<Option<String>>,
+        /// Tasks per page, 1 to 500; 50 where absent.
+        Query(limit): Query<Option<u64>>,
+        /// The cursor of the page before.
+        Query(cursor): Query<Option<String>>,
+        /// Wait up to a second for the views to come here.
+        Query(min_position): Query<Option<String>>,
+    ) -> Result<Json<TaskList>, ApiError> {
+        let (limit, cursor) = page(limit, cursor.as_deref())?;
+        let params = FilterParams {
+            status: None,
+            queue,
+            kind,
+            priority,
+            label,
+            error,
+            worker,
+            created_after,
+            created_before,
+            q,
+        };
+        let filter = params.read()?;
+        await_position(&state.store, min_position.as_deref()).await?;
+        let page = state.store.dead_letters(&filter, cursor, limit).await?;
+        let partitions = state.store.partition_count();
+        Ok(Json(TaskList {
+            tasks: page
+                .items
+                .iter()
+                .map(|item| Task::listed(item, partitions))
+                .collect(),
+            cursor: page.next,
+        }))
+    }
+
+    /// See one dead letter
+    #[oai(
+        path = "/dlq/failed-tasks/:id",
+        method = "get",
+        operation_id = "get_dead_letter"
+    )]
+    async fn get(
+        &self,
+        Data(state): Data<&State>,
+        Path(id): Path<String>,
+    ) -> Result<Json<Task>, ApiError> {
+        let task = show(state, &id).await?;
+        if task.status != StatusWord::Failed {
+            return Err(ApiError::not_found(
+                "the task is not in the dead-letter queue",
+            ));
+        }
+        Ok(Json(task))
+    }
+
+    /// Retry a dead letter with a fresh budget
+    #[oai(
+        path = "/dlq/failed-tasks/:id/retry",
+        method = "post",
+        operation_id = "retry_dead_letter"
+    )]
+    async fn retry(
+        &self,
+        Data(state): Data<&State>,
+        Path(id): Path<String>,
+    ) -> Result<RetryAnswer, ApiError> {
+        act(state, &id, DlqVerb::Retry).await?;
+        Ok(RetryAnswer::Retried(Json(show(state, &id).await?)))
+    }
+
+    /// Remove a dead letter for good
+    #[oai(
+        path = "/dlq/failed-tasks/:id",
+        method = "delete",
+        operation_id = "remove_dead_letter"
+    )]
+    async fn remove(
+        &self,
+        Data(state): Data<&State>,
+        Path(id): Path<String>,
+    ) -> Result<RemoveAnswer, ApiError> {
+        act(state, &id, DlqVerb::Remove).await?;
+        Ok(RemoveAnswer::Removed)
+    }
+}

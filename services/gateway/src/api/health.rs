@@ -1,0 +1,169 @@
+//! Probes. Live: the process answers. Ready: Redis answers too, so requests can be served. Health:
+//! the whole system as far as Redis tells.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use poem::web::Data;
+use poem_openapi::payload::{Json, PlainText};
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use taskweir_store::{LAYOUT_VERSION, Store, StoreError};
+
+use super::Tag;
+use crate::problem::ApiError;
+use crate::state::State;
+
+pub(crate) struct Health;
+
+/// A probe that waits longer is answered with 503.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A projector that is so far behind is trouble, ms.
+const LAG_TROUBLE_MS: u64 = 60_000;
+
+/// The views.
+#[derive(Debug, Object)]
+struct ProjectorHealth {
+    /// Events the views have not seen yet.
+    lag_events: u64,
+    /// Time between the latest event and the latest one seen, seconds.
+    lag_seconds: f64,
+}
+
+/// The workers.
+#[derive(Debug, Object)]
+struct WorkerHealth {
+    /// Spoke within the last ten seconds.
+    active: usize,
+    /// Tasks they run.
+    running: usize,
+    /// Tasks they could run at once.
+    slots: usize,
+}
+
+/// The system.
+#[derive(Debug, Default, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct HealthAnswer {
+    /// `ok`, `degraded` (it answers and something is wrong) or `down`.
+    status: String,
+    /// What is wrong.
+    troubles: Vec<String>,
+    /// Time for Redis to answer, ms.
+    redis_ms: Option<f64>,
+    /// Version of the key layout.
+    layout_version: Option<u32>,
+    /// The views.
+    projector: Option<ProjectorHealth>,
+    /// The workers.
+    workers: Option<WorkerHealth>,
+    /// Tasks that wait, by queue.
+    pending: BTreeMap<String, u64>,
+}
+
+#[derive(ApiResponse)]
+enum HealthResponse {
+    /// It answers; `troubles` says whether something is wrong.
+    #[oai(status = 200)]
+    Up(Json<HealthAnswer>),
+    /// Redis is away.
+    #[oai(status = 503)]
+    Down(Json<HealthAnswer>),
+}
+
+#[derive(ApiResponse)]
+enum ReadyResponse {
+    /// Requests can be served.
+    #[oai(status = 200)]
+    Ready(PlainText<String>),
+    /// Redis is away.
+    #[oai(status = 503)]
+    NotReady(PlainText<String>),
+}
+
+async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
+    let began = Instant::now();
+    store.ping().await?;
+    let redis_ms = began.elapsed().as_secs_f64() * 1_000.0;
+    let lags = store.lags().await?;
+    let (workers, now_ms) = store.workers().await?;
+    let totals = store.totals().await?;
+    let queues = store.queues(&totals).await?;
+    let active: Vec<_> = workers
+        .iter()
+        .filter(|worker| worker.is_active(now_ms))
+        .collect();
+    let lag_ms = lags.iter().map(taskweir_store::Lag::ms).max().unwrap_or(0);
+    let mut troubles = Vec::new();
+    if active.is_empty() {
+        troubles.push("no worker is active".to_owned());
+    }
+    if lag_ms > LAG_TROUBLE_MS {
+        troubles.push(format!(
+            "the views are {} s behind: is a projector running?",
+            lag_ms / 1_000
+        ));
+    }
+    Ok(HealthAnswer {
+        status: if troubles.is_empty() {
+            "ok"
+        } else {
+            "degraded"
+        }
+        .to_owned(),
+        troubles,
+        redis_ms: Some(redis_ms),
+        layout_version: Some(LAYOUT_VERSION),
+        projector: Some(ProjectorHealth {
+            lag_events: lags.iter().map(|lag| lag.events).sum(),
+            lag_seconds: lag_ms as f64 / 1_000.0,
+        }),
+        workers: Some(WorkerHealth {
+            active: active.len(),
+            running: active.iter().map(|worker| worker.info.running).sum(),
+            slots: active.iter().map(|worker| worker.info.concurrency).sum(),
+        }),
+        pending: queues
+            .iter()
+            .map(|(name, queue)| {
+                (
+                    name.to_string(),
+                    queue.depths.values().map(|depth| depth.ready).sum(),
+                )
+            })
+            .collect(),
+    })
+}
+
+#[OpenApi(tag = "Tag::Health")]
+impl Health {
+    /// See how the system is
+    #[oai(path = "/health", method = "get", operation_id = "get_health")]
+    async fn health(&self, Data(state): Data<&State>) -> Result<HealthResponse, ApiError> {
+        let why = match tokio::time::timeout(PATIENCE, look(&state.store)).await {
+            Ok(Ok(answer)) => return Ok(HealthResponse::Up(Json(answer))),
+            Ok(Err(error)) if !error.is_transient() => return Err(error.into()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "Redis does not answer".to_owned(),
+        };
+        Ok(HealthResponse::Down(Json(HealthAnswer {
+            status: "down".to_owned(),
+            troubles: vec![why],
+            ..HealthAnswer::default()
+        })))
+    }
+
+    /// Does the process live?
+    #[oai(path = "/health/live", method = "get", operation_id = "get_live")]
+    async fn live(&self) -> PlainText<String> {
+        PlainText("alive\n".to_owned())
+    }
+
+    /// Can requests be served?
+    #[oai(path = "/health/ready", method = "get", operation_id = "get_ready")]
+    async fn ready(&self, Data(state): Data<&State>) -> ReadyResponse {
+        match tokio::time::timeout(PATIENCE, state.store.ping()).await {
+            Ok(Ok(())) => ReadyResponse::Ready(PlainText("ready\n".to_owned())),
+            _ => ReadyResponse::NotReady(PlainText("Redis does not answer\n".to_owned())),
+        }
+    }
+}

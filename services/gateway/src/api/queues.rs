@@ -1,0 +1,132 @@
+//! Where work waits.
+
+use std::collections::BTreeMap;
+
+use poem::web::Data;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use taskweir_domain::{EventType, Status};
+use taskweir_store::QueueOverview;
+
+use super::Tag;
+use crate::problem::ApiError;
+use crate::state::State;
+
+pub(crate) struct Queues;
+
+/// What waits and runs in a class of a queue.
+#[derive(Debug, Object)]
+struct Depth {
+    /// No worker has received it yet.
+    ready: u64,
+    /// A worker holds it.
+    held: u64,
+}
+
+/// Events per minute over the last five full minutes.
+#[derive(Debug, Object)]
+struct Rates {
+    /// Tasks submitted.
+    submitted: f64,
+    /// Tasks completed.
+    completed: f64,
+    /// Attempts that failed, the last ones included.
+    failed: f64,
+}
+
+/// A queue.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Queue {
+    /// Its name.
+    name: String,
+    /// It starts nothing.
+    paused: bool,
+    /// What waits and runs, by class, exactly and now.
+    depth: BTreeMap<String, Depth>,
+    /// Tasks by status, from the views.
+    by_status: BTreeMap<String, u64>,
+    /// Age of the oldest task that no worker has received, seconds.
+    oldest_ready_age_seconds: Option<f64>,
+    /// Events per minute.
+    rates: Rates,
+}
+
+/// All queues.
+#[derive(Debug, Object)]
+struct QueueList {
+    /// The queues by name.
+    queues: Vec<Queue>,
+}
+
+impl Queue {
+    fn of(name: &str, overview: &QueueOverview, now_ms: u64) -> Self {
+        let rate = |events: &[EventType]| {
+            let of = |event: &EventType| overview.rates.get(event.as_str()).copied().unwrap_or(0.0);
+            events.iter().map(of).sum()
+        };
+        let depth = |depth: &taskweir_store::QueueDepth| Depth {
+            ready: depth.ready,
+            held: depth.held,
+        };
+        Self {
+            name: name.to_owned(),
+            paused: overview.paused,
+            depth: overview
+                .depths
+                .iter()
+                .map(|(class, found)| (class.to_string(), depth(found)))
+                .collect(),
+            by_status: Status::ALL
+                .iter()
+                .map(|status| (status.to_string(), overview.of(*status)))
+                .collect(),
+            oldest_ready_age_seconds: overview
+                .oldest_ms()
+                .map(|ms| now_ms.saturating_sub(ms) as f64 / 1_000.0),
+            rates: Rates {
+                submitted: rate(&[EventType::Submitted]),
+                completed: rate(&[EventType::Completed]),
+                failed: rate(&[EventType::AttemptFailed, EventType::DeadLettered]),
+            },
+        }
+    }
+}
+
+async fn all(state: &State) -> Result<Vec<Queue>, ApiError> {
+    let totals = state.store.totals().await?;
+    let now_ms = state.store.server_time_ms().await?;
+    let queues = state.store.queues(&totals).await?;
+    Ok(queues
+        .iter()
+        .map(|(name, overview)| Queue::of(name, overview, now_ms))
+        .collect())
+}
+
+#[OpenApi(tag = "Tag::Queues")]
+impl Queues {
+    /// See every queue
+    #[oai(path = "/queues", method = "get", operation_id = "list_queues")]
+    async fn list(&self, Data(state): Data<&State>) -> Result<Json<QueueList>, ApiError> {
+        Ok(Json(QueueList {
+            queues: all(state).await?,
+        }))
+    }
+
+    /// See one queue
+    #[oai(path = "/queues/:queue", method = "get", operation_id = "get_queue")]
+    async fn get(
+        &self,
+        Data(state): Data<&State>,
+        Path(queue): Path<String>,
+    ) -> Result<Json<Queue>, ApiError> {
+        let found = all(state)
+            .await?
+            .into_iter()
+            .find(|known| known.name == queue);
+        found.map(Json).ok_or_else(|| {
+            ApiError::not_found(format!("no task was ever submitted to a queue {queue:?}"))
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! From the environment to a running gateway.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use poem::Server;
+use poem::listener::TcpAcceptor;
+use taskweir_domain::DraftLimits;
+use taskweir_runtime::listen::{ListenAddress, ListenError};
+use taskweir_runtime::{Env, EnvError};
+use taskweir_store::{Limits, RedisSettings, Store, Submitter};
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::state::State;
+
+/// What a gateway is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Redis is.
+    pub redis: RedisSettings,
+    /// How long ended tasks stay.
+    pub limits: Limits,
+    /// Defaults and limits of submits.
+    pub submit: DraftLimits,
+    /// Where it listens, from `GATEWAY_ADDR`.
+    pub listen: ListenAddress,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable cannot be used.
+    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+        let default = SocketAddr::from(([127, 0, 0, 1], 8_000));
+        Ok(Self {
+            redis: taskweir_settings::redis(env)?,
+            limits: taskweir_settings::limits(env)?,
+            submit: taskweir_settings::submit(env)?,
+            listen: ListenAddress::from_env(env, "GATEWAY_ADDR", default)?,
+        })
+    }
+
+    /// Begins to listen and connects, waiting while Redis is away.
+    ///
+    /// # Errors
+    /// The port is taken, or the layout is not usable.
+    pub async fn build(self, metrics: PrometheusHandle) -> anyhow::Result<App> {
+        let (acceptor, address) = self.listen.bind().await?;
+        let store = Store::connect_waiting(&self.redis, self.limits).await?;
+        let state = State {
+            submitter: Submitter::new(&store),
+            store,
+            submit: self.submit,
+            metrics,
+        };
+        Ok(App {
+            acceptor,
+            address,
+            state,
+        })
+    }
+}
+
+/// A gateway, listening.
+pub struct App {
+    acceptor: TcpAcceptor,
+    address: SocketAddr,
+    state: State,
+}
+
+/// Time for requests on their way when the gateway stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+impl App {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
+        tracing::info!(address = %self.address, "gateway listens");
+        let stopping = async move { stop.cancelled().await };
+        Server::new_with_acceptor(self.acceptor)
+            .run_with_graceful_shutdown(api::routes(self.state), stopping, Some(DRAIN))
+            .await
+            .map_err(|source| ListenError::Bind {
+                address: self.address,
+                variable: "GATEWAY_ADDR",
+                source,
+            })
+    }
+}

@@ -1,0 +1,47 @@
+//! The gateway's metrics.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use taskweir_domain::{Priority, QueueName, TaskType};
+
+pub(crate) const SUBMISSIONS: &str = "task_submissions_total";
+pub(crate) const HTTP: &str = "http_request_duration_seconds";
+pub(crate) const REDIS: &str = "redis_command_duration_seconds";
+pub(crate) const BY_STATUS: &str = "tasks_by_status";
+pub(crate) const IN_DLQ: &str = "tasks_in_dlq_total";
+pub(crate) const PENDING: &str = "pending_tasks_total";
+pub(crate) const OLDEST: &str = "oldest_pending_age_seconds";
+pub(crate) const WORKERS: &str = "active_workers_total";
+pub(crate) const LAG_EVENTS: &str = "projection_lag_events";
+pub(crate) const LAG_SECONDS: &str = "projection_lag_seconds";
+pub(crate) const STREAM_BYTES: &str = "stream_bytes";
+
+/// Gives the gateway's metrics their help texts.
+pub fn describe() {
+    describe_counter!(SUBMISSIONS, Unit::Count, "Tasks accepted by this gateway.");
+    describe_histogram!(HTTP, Unit::Seconds, "Time to answer HTTP requests.");
+    describe_histogram!(
+        REDIS,
+        Unit::Seconds,
+        "Time of script calls to Redis, queueing in this process included."
+    );
+    describe_gauge!(BY_STATUS, "Tasks by status, from the views.");
+    describe_gauge!(IN_DLQ, "Tasks in the dead-letter queue, from the views.");
+    describe_gauge!(PENDING, "Tasks ready and not received by a worker.");
+    describe_gauge!(
+        OLDEST,
+        "Age of the oldest task that no worker has received."
+    );
+    describe_gauge!(WORKERS, "Workers that spoke within the last ten seconds.");
+    describe_gauge!(LAG_EVENTS, "Events the views have not seen yet.");
+    describe_gauge!(
+        LAG_SECONDS,
+        "Time between the latest event and the latest one the views have seen."
+    );
+    describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
+}
+
+pub(crate) fn submitted(queue: &QueueName, task_type: &TaskType, priority: Priority) {
+    metrics::counter!(SUBMISSIONS, "queue" => queue.to_string(), "type" => task_type.to_string(),
+        "priority" => priority.as_str())
+    .increment(1);
+}

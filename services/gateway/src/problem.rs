@@ -1,0 +1,285 @@
+//! Errors as people get them: `application/problem+json` (RFC 9457).
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
+use poem::http::{StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
+use poem_openapi::payload::{Json, Payload};
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::{ApiResponse, Object};
+use taskweir_store::StoreError;
+
+/// A field that cannot be taken.
+#[derive(Debug, Clone, Object)]
+#[oai(rename = "FieldError")]
+pub(crate) struct Field {
+    /// Path of the field.
+    pub(crate) field: String,
+    /// What it takes.
+    pub(crate) message: String,
+}
+
+impl From<taskweir_domain::FieldError> for Field {
+    fn from(error: taskweir_domain::FieldError) -> Self {
+        Self {
+            field: error.field,
+            message: error.message,
+        }
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(crate) struct Problem {
+    /// Kind of problem; `about:blank` means that the status says it all.
+    #[oai(rename = "type")]
+    pub(crate) kind: String,
+    /// The status in words.
+    pub(crate) title: String,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// What happened and what helps.
+    pub(crate) detail: String,
+    /// Fields that cannot be taken.
+    pub(crate) errors: Option<Vec<Field>>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: None,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// A [`Problem`] as a body.
+#[derive(Debug)]
+pub(crate) struct ProblemJson(pub(crate) Problem);
+
+impl Payload for ProblemJson {
+    const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        Problem::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
+    }
+}
+
+impl IntoResponse for ProblemJson {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        let mut response = Json(self.0.to_json())
+            .0
+            .map_or_else(String::new, |value| value.to_string())
+            .with_content_type(Self::CONTENT_TYPE)
+            .into_response();
+        response.set_status(status);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let retry = header::HeaderValue::from_static("2");
+            response.headers_mut().insert(header::RETRY_AFTER, retry);
+        }
+        response
+    }
+}
+
+/// Every way in which a call can be refused.
+#[derive(Debug, ApiResponse)]
+pub(crate) enum ApiError {
+    /// The body is not JSON.
+    #[oai(status = 400)]
+    NotJson(ProblemJson),
+    /// There is no such thing.
+    #[oai(status = 404)]
+    NotFound(ProblemJson),
+    /// It is not in a state in which this is possible.
+    #[oai(status = 409)]
+    Conflict(ProblemJson),
+    /// The body is too large.
+    #[oai(status = 413)]
+    TooLarge(ProblemJson),
+    /// The body is of a content type that is not taken.
+    #[oai(status = 415)]
+    #[expect(
+        dead_code,
+        reason = "answered by the framework, see `of_framework`; documented here"
+    )]
+    ContentType(ProblemJson),
+    /// A field cannot be taken.
+    #[oai(status = 422)]
+    Fields(ProblemJson),
+    /// Something is broken inside; it is logged.
+    #[oai(status = 500)]
+    Broken(ProblemJson),
+    /// Redis is away; try again.
+    #[oai(status = 503)]
+    Away(ProblemJson),
+    /// Redis is out of memory.
+    #[oai(status = 507)]
+    Full(ProblemJson),
+}
+
+impl ApiError {
+    pub(crate) fn no_task(id: &str) -> Self {
+        let detail = format!("there is no task {id:?}, or it ended longer than RETENTION ago");
+        Self::NotFound(ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail)))
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::Conflict(ProblemJson(Problem::new(StatusCode::CONFLICT, detail)))
+    }
+
+    pub(crate) fn not_json(error: &serde_json::Error) -> Self {
+        let detail = format!("the body is not JSON: {error}");
+        Self::NotJson(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
+    }
+
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::NotFound(ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail)))
+    }
+
+    pub(crate) fn fields(errors: Vec<Field>) -> Self {
+        let too_large = errors
+            .iter()
+            .all(|error| error.field == "data" && error.message.contains("bytes; at most"));
+        let status = if too_large {
+            StatusCode::PAYLOAD_TOO_LARGE
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        };
+        let detail = errors
+            .iter()
+            .map(|error| {
+                format!(
+                    "{} {}",
+                    if error.field.is_empty() {
+                        "the body"
+                    } else {
+                        &error.field
+                    },
+                    error.message
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        let problem = ProblemJson(Problem {
+            errors: Some(errors),
+            ..Problem::new(status, detail)
+        });
+        if too_large {
+            Self::TooLarge(problem)
+        } else {
+            Self::Fields(problem)
+        }
+    }
+
+    pub(crate) fn field(field: &str, message: impl Into<String>) -> Self {
+        Self::fields(vec![Field {
+            field: field.to_owned(),
+            message: message.into(),
+        }])
+    }
+
+    pub(crate) fn broken(error: &dyn Display) -> Self {
+        tracing::error!(%error, "a request met something broken");
+        let detail = "something is broken inside; the log of the gateway says what";
+        Self::Broken(ProblemJson(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            detail,
+        )))
+    }
+}
+
+impl From<&StoreError> for ApiError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a request met Redis away");
+                let detail = "Redis is away; what you sent may be sent again";
+                Self::Away(ProblemJson(Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    detail,
+                )))
+            }
+            StoreError::OutOfMemory => {
+                let detail = "Redis is out of memory: tasks are worked off, new ones are not taken";
+                Self::Full(ProblemJson(Problem::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    detail,
+                )))
+            }
+            other => Self::broken(other),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<Arc<StoreError>> for ApiError {
+    fn from(error: Arc<StoreError>) -> Self {
+        Self::from(&*error)
+    }
+}
+
+/// Any error of the framework as a problem.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature the framework wants"
+)]
+pub(crate) fn of_framework(error: poem::Error) -> Response {
+    let problem = if let Some(error) = error.downcast_ref::<ParseParamError>() {
+        Problem {
+            errors: Some(vec![Field {
+                field: error.name.to_owned(),
+                message: error.reason.clone(),
+            }]),
+            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        }
+    } else if let Some(error) = error.downcast_ref::<ParseRequestPayloadError>() {
+        Problem::new(StatusCode::BAD_REQUEST, error.reason.clone())
+    } else if let Some(error) = error.downcast_ref::<ContentTypeError>() {
+        let detail = format!("{error}; send application/json");
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    } else if let Some(error) = error.downcast_ref::<ReadBodyError>() {
+        let status = match error {
+            ReadBodyError::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Problem::new(status, error.to_string())
+    } else if error.is::<NotFoundError>() {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "there is nothing at this address; /docs shows what there is",
+        )
+    } else if error.is::<MethodNotAllowedError>() {
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "not with this method; /docs shows with which",
+        )
+    } else if error.is_from_response() {
+        // One of our own answers on its way out.
+        return error.into_response();
+    } else {
+        Problem::new(error.status(), error.to_string())
+    };
+    ProblemJson(problem).into_response()
+}

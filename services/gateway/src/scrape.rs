@@ -1,0 +1,56 @@
+//! Gauges about the system, read from the store when somebody asks, so that every gateway says the
+//! same and a drained queue says 0.
+
+use std::time::Duration;
+
+use taskweir_domain::Status;
+use taskweir_store::{Store, StoreError};
+
+use crate::metrics::{
+    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, OLDEST, PENDING, STREAM_BYTES, WORKERS,
+};
+
+/// A scrape that takes longer is answered without these gauges.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Reads and sets every gauge of the system.
+pub(crate) async fn gauges(store: &Store) -> anyhow::Result<()> {
+    Ok(tokio::time::timeout(PATIENCE, set(store)).await??)
+}
+
+async fn set(store: &Store) -> Result<(), StoreError> {
+    let totals = store.totals().await?;
+    let (workers, now_ms) = store.workers().await?;
+    for (queue, overview) in store.queues(&totals).await? {
+        let queue = queue.to_string();
+        for status in Status::ALL {
+            metrics::gauge!(BY_STATUS, "queue" => queue.clone(), "status" => status.as_str())
+                .set(overview.of(status) as f64);
+        }
+        metrics::gauge!(IN_DLQ, "queue" => queue.clone()).set(overview.of(Status::Failed) as f64);
+        for (priority, depth) in &overview.depths {
+            let labels = [("queue", queue.clone()), ("priority", priority.to_string())];
+            let age = depth
+                .oldest_ms
+                .map_or(0.0, |ms| now_ms.saturating_sub(ms) as f64 / 1_000.0);
+            metrics::gauge!(PENDING, &labels).set(depth.ready as f64);
+            metrics::gauge!(OLDEST, &labels).set(age);
+        }
+    }
+    let active = workers
+        .iter()
+        .filter(|worker| worker.is_active(now_ms))
+        .count();
+    metrics::gauge!(WORKERS).set(active as f64);
+    for lag in store.lags().await? {
+        let partition = lag.partition.0.to_string();
+        metrics::gauge!(LAG_EVENTS, "partition" => partition.clone()).set(lag.events as f64);
+        metrics::gauge!(LAG_SECONDS, "partition" => partition).set(lag.ms() as f64 / 1_000.0);
+    }
+    // Refused on some managed servers: then the gauge is absent, and the scrape goes on.
+    for (partition, bytes) in store.log_bytes().await.unwrap_or_default() {
+        metrics::gauge!(STREAM_BYTES, "stream" => "log", "partition" => partition.0.to_string())
+            .set(bytes as f64);
+    }
+    Ok(())
+}

@@ -1,0 +1,421 @@
+//! What the API shows, and how it comes from what the store knows.
+
+use std::collections::BTreeMap;
+
+use poem_openapi::types::Any;
+use poem_openapi::{Enum, Object};
+use serde_json::Value;
+use taskweir_domain::{
+    AttemptError, Event, Phase, Priority, RetryPolicy, Status, TaskDetail, TaskId, format_ms,
+};
+use taskweir_store::{Item, Record};
+
+use crate::position;
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", rename = "Status")]
+pub(crate) enum StatusWord {
+    Scheduled,
+    Pending,
+    Processing,
+    Retrying,
+    Completed,
+    Failed,
+    Cancelled,
+    Expired,
+    Removed,
+}
+
+impl From<Status> for StatusWord {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Scheduled => Self::Scheduled,
+            Status::Pending => Self::Pending,
+            Status::Processing => Self::Processing,
+            Status::Retrying => Self::Retrying,
+            Status::Completed => Self::Completed,
+            Status::Failed => Self::Failed,
+            Status::Cancelled => Self::Cancelled,
+            Status::Expired => Self::Expired,
+            Status::Removed => Self::Removed,
+        }
+    }
+}
+
+impl From<StatusWord> for Status {
+    fn from(word: StatusWord) -> Self {
+        match word {
+            StatusWord::Scheduled => Self::Scheduled,
+            StatusWord::Pending => Self::Pending,
+            StatusWord::Processing => Self::Processing,
+            StatusWord::Retrying => Self::Retrying,
+            StatusWord::Completed => Self::Completed,
+            StatusWord::Failed => Self::Failed,
+            StatusWord::Cancelled => Self::Cancelled,
+            StatusWord::Expired => Self::Expired,
+            StatusWord::Removed => Self::Removed,
+        }
+    }
+}
+
+/// How urgent a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", rename = "Priority")]
+pub(crate) enum PriorityWord {
+    High,
+    Normal,
+    Low,
+}
+
+impl From<Priority> for PriorityWord {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::High => Self::High,
+            Priority::Normal => Self::Normal,
+            Priority::Low => Self::Low,
+        }
+    }
+}
+
+impl From<PriorityWord> for Priority {
+    fn from(word: PriorityWord) -> Self {
+        match word {
+            PriorityWord::High => Self::High,
+            PriorityWord::Normal => Self::Normal,
+            PriorityWord::Low => Self::Low,
+        }
+    }
+}
+
+/// When and how often a failed task is tried again.
+#[derive(Debug, Clone, Object)]
+pub(crate) struct Retry {
+    /// Seconds before the first retry.
+    pub(crate) initial_delay: f64,
+    /// Factor by which the delay grows.
+    pub(crate) multiplier: f64,
+    /// Longest delay, seconds.
+    pub(crate) max_delay: f64,
+    /// Share of the delay that is drawn at random, 0 to 1.
+    pub(crate) jitter: f64,
+}
+
+impl From<&RetryPolicy> for Retry {
+    fn from(policy: &RetryPolicy) -> Self {
+        Self {
+            initial_delay: policy.initial_delay_ms as f64 / 1_000.0,
+            multiplier: policy.multiplier,
+            max_delay: policy.max_delay_ms as f64 / 1_000.0,
+            jitter: policy.jitter,
+        }
+    }
+}
+
+/// What went wrong in an attempt.
+#[derive(Debug, Clone, Object)]
+pub(crate) struct TaskFailure {
+    /// `error`, `fatal`, `timeout`, `panic`, `invalid_payload`, `result_too_large` or `crash_loop`.
+    pub(crate) kind: String,
+    /// Groups alike failures.
+    pub(crate) class: String,
+    /// For people.
+    pub(crate) message: String,
+}
+
+impl From<&AttemptError> for TaskFailure {
+    fn from(error: &AttemptError) -> Self {
+        Self {
+            kind: error.kind.to_string(),
+            class: error.class().to_owned(),
+            message: error.message.clone(),
+        }
+    }
+}
+
+/// How far a running attempt is.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(crate) struct ProgressView {
+    /// 0 to 100.
+    pub(crate) percent: f64,
+    /// A word from the handler.
+    pub(crate) message: Option<String>,
+    /// When it was said.
+    pub(crate) at: String,
+}
+
+/// A task.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(crate) struct Task {
+    /// Its id.
+    pub(crate) id: String,
+    /// Which handler runs it.
+    #[oai(rename = "type")]
+    pub(crate) kind: String,
+    /// The queue it belongs to.
+    pub(crate) queue: String,
+    /// How urgent it is.
+    pub(crate) priority: PriorityWord,
+    /// Where it is.
+    pub(crate) status: StatusWord,
+    /// A person asked to cancel it and its handler was told.
+    pub(crate) cancelling: bool,
+    /// It waits for a worker that knows its type.
+    pub(crate) waiting_for_worker: bool,
+    /// Starts so far.
+    pub(crate) attempt: u32,
+    /// Failures since it was submitted or came back from the dead letters.
+    pub(crate) failures: u32,
+    /// Workers lost since then.
+    pub(crate) losses: u32,
+    /// Retries after the first attempt.
+    pub(crate) max_retries: u32,
+    /// The retry policy.
+    pub(crate) retry: Retry,
+    /// Losses it survives.
+    pub(crate) max_deliveries: u32,
+    /// Longest run of one attempt, seconds.
+    pub(crate) timeout: Option<f64>,
+    /// Free words for searching.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The handler's input; in single-task answers.
+    pub(crate) data: Option<Any<Value>>,
+    /// The handler's result; in single-task answers.
+    pub(crate) result: Option<Any<Value>>,
+    /// The latest failure.
+    pub(crate) error: Option<TaskFailure>,
+    /// How far the running attempt is; in single-task answers.
+    pub(crate) progress: Option<ProgressView>,
+    /// The worker that holds or last held it.
+    pub(crate) worker: Option<String>,
+    /// Who submitted it.
+    pub(crate) actor: Option<String>,
+    /// When it was submitted.
+    pub(crate) created_at: String,
+    /// When it last changed.
+    pub(crate) updated_at: String,
+    /// When the latest attempt began; in single-task answers.
+    pub(crate) started_at: Option<String>,
+    /// When it ended or gave up; in single-task answers and among the dead letters.
+    pub(crate) ended_at: Option<String>,
+    /// When its next attempt is due.
+    pub(crate) next_run_at: Option<String>,
+    /// Number of its events.
+    pub(crate) version: u64,
+    /// Position of its latest event.
+    pub(crate) position: String,
+}
+
+fn base(id: TaskId, record: &Record, partitions: usize) -> Task {
+    let task = &record.task;
+    let next_run_at = match task.phase {
+        Phase::Scheduled { due_ms } | Phase::Retrying { due_ms } => Some(format_ms(due_ms)),
+        _ => None,
+    };
+    Task {
+        id: id.to_string(),
+        kind: task.task_type.to_string(),
+        queue: task.queue.to_string(),
+        priority: task.priority.into(),
+        status: task.status().into(),
+        cancelling: task.cancelling(),
+        waiting_for_worker: record.is_parked(),
+        attempt: task.attempt,
+        failures: task.failures,
+        losses: task.losses,
+        max_retries: task.limits.retry.max_retries,
+        retry: Retry::from(&task.limits.retry),
+        max_deliveries: task.limits.max_deliveries,
+        timeout: task.limits.timeout_ms.map(|ms| ms as f64 / 1_000.0),
+        labels: BTreeMap::new(),
+        data: None,
+        result: None,
+        error: None,
+        progress: None,
+        worker: record
+            .holder
+            .as_ref()
+            .map(|holder| holder.worker().to_owned()),
+        actor: None,
+        created_at: format_ms(task.first.ms),
+        updated_at: format_ms(task.last.ms),
+        started_at: None,
+        ended_at: None,
+        next_run_at,
+        version: task.version,
+        position: position::show(id.partition(), task.last, partitions),
+    }
+}
+
+impl Task {
+    /// A task in a list.
+    pub(crate) fn listed(item: &Item, partitions: usize) -> Self {
+        Self {
+            labels: item.extra.labels.clone(),
+            error: item.extra.error.as_ref().map(TaskFailure::from),
+            ended_at: item.dead_ms.map(format_ms),
+            ..base(item.id, &item.record, partitions)
+        }
+    }
+
+    /// A task alone, with all that its history tells. `data` and `result` are those kept beside
+    /// the log.
+    pub(crate) fn alone(
+        detail: &TaskDetail,
+        record: &Record,
+        data: Option<Value>,
+        result: Option<Value>,
+        partitions: usize,
+    ) -> Self {
+        let inline = |json: &Option<taskweir_domain::Json>| {
+            json.as_ref().map(taskweir_domain::Json::to_value)
+        };
+        Self {
+            labels: detail.labels.clone(),
+            data: Some(Any(data
+                .or_else(|| inline(&detail.data))
+                .unwrap_or_default())),
+            result: result.or_else(|| inline(&detail.result)).map(Any),
+            error: detail.error.as_ref().map(TaskFailure::from),
+            progress: detail.progress.as_ref().map(|progress| ProgressView {
+                percent: progress.percent,
+                message: progress.message.clone(),
+                at: format_ms(progress.at_ms),
+            }),
+            worker: detail
+                .holder
+                .as_ref()
+                .map(|holder| holder.worker().to_owned()),
+            actor: detail.actor.as_ref().map(|actor| actor.0.clone()),
+            started_at: detail.started_ms.map(format_ms),
+            ended_at: detail.ended_ms.map(format_ms),
+            ..base(detail.id, record, partitions)
+        }
+    }
+}
+
+/// One event of a task's history.
+#[derive(Debug, Clone, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(crate) struct HistoryEvent {
+    /// Place in the log.
+    pub(crate) position: String,
+    /// Number within the task.
+    pub(crate) version: u64,
+    /// What happened.
+    #[oai(rename = "type")]
+    pub(crate) kind: String,
+    /// When.
+    pub(crate) time: String,
+    /// The attempt it belongs to.
+    pub(crate) attempt: Option<u32>,
+    /// The worker it belongs to.
+    pub(crate) worker: Option<String>,
+    /// The person who did it.
+    pub(crate) actor: Option<String>,
+    /// Why it happened.
+    pub(crate) cause: Option<String>,
+    /// Where the task was after it.
+    pub(crate) status: StatusWord,
+    /// The whole body of the event.
+    pub(crate) detail: Any<Value>,
+}
+
+impl HistoryEvent {
+    /// An event and the state after it.
+    pub(crate) fn of(event: &Event, after: &TaskDetail, body: Value, partitions: usize) -> Self {
+        let told = Told::of(event);
+        let task = &after.task;
+        Self {
+            position: position::show(after.id.partition(), task.last, partitions),
+            version: task.version,
+            kind: event.event_type().to_string(),
+            time: format_ms(task.last.ms),
+            attempt: told.attempt,
+            worker: told.worker,
+            actor: told.actor,
+            cause: told.cause,
+            status: task.status().into(),
+            detail: Any(body),
+        }
+    }
+}
+
+/// What an event says of itself in the columns of a history.
+#[derive(Default)]
+struct Told {
+    attempt: Option<u32>,
+    worker: Option<String>,
+    actor: Option<String>,
+    cause: Option<String>,
+}
+
+impl Told {
+    fn of(event: &Event) -> Self {
+        let held = |attempt: u32, holder: Option<&taskweir_domain::Holder>| Self {
+            attempt: Some(attempt),
+            worker: holder.map(|holder| holder.worker().to_owned()),
+            ..Self::default()
+        };
+        let by = |actor: &taskweir_domain::Actor| Self {
+            actor: Some(actor.0.clone()),
+            ..Self::default()
+        };
+        let cause = |told: Self, cause: String| Self {
+            cause: Some(cause),
+            ..told
+        };
+        match event {
+            Event::Submitted(body) => body.actor.as_ref().map(by).unwrap_or_default(),
+            Event::Started(body) => held(body.attempt, Some(&body.holder)),
+            Event::Progressed(body) => Self {
+                attempt: Some(body.attempt),
+                cause: body.message.clone(),
+                ..Self::default()
+            },
+            Event::Completed(body) => held(body.attempt, Some(&body.holder)),
+            Event::AttemptFailed(body) => {
+                let why = format!("{}: {}", body.error.kind, body.error.message);
+                cause(held(body.attempt, Some(&body.holder)), why)
+            }
+            Event::Requeued(_) => cause(Self::default(), "its time came".to_owned()),
+            Event::LeaseExpired(body) => {
+                let why = if body.started {
+                    "its worker fell silent"
+                } else {
+                    "received by a worker that fell silent"
+                };
+                cause(held(body.attempt, body.holder.as_ref()), why.to_owned())
+            }
+            Event::Released(body) => {
+                let why = match body.reason {
+                    taskweir_domain::ReleaseReason::Shutdown => "its worker stopped",
+                    taskweir_domain::ReleaseReason::UnknownType => {
+                        "no worker of the queue knew its type"
+                    }
+                };
+                let told = body
+                    .attempt
+                    .map(|attempt| held(attempt, body.holder.as_ref()));
+                cause(told.unwrap_or_default(), why.to_owned())
+            }
+            Event::DeadLettered(body) => {
+                let why = format!("{}: {}", body.error.kind, body.error.message);
+                cause(held(body.attempt, body.holder.as_ref()), why)
+            }
+            Event::CancelRequested(body) => by(&body.actor),
+            Event::Cancelled(body) => by(&body.actor),
+            Event::Expired(_) => cause(Self::default(), "not started in time".to_owned()),
+            Event::LateCompletionRefused(body) => cause(
+                held(body.attempt, Some(&body.holder)),
+                "another attempt had the task".to_owned(),
+            ),
+            Event::DlqRetried(body) => by(&body.actor),
+            Event::DlqRemoved(body) => by(&body.actor),
+            Event::QueuePaused(body) => by(&body.actor),
+            Event::QueueResumed(body) => by(&body.actor),
+        }
+    }
+}

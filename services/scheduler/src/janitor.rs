@@ -1,0 +1,217 @@
+//! Takes tasks from workers that said nothing for a lease, and forgets workers that are gone.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use taskweir_domain::{Command, Event, Fence, LossSeen, Phase, QueueName, TaskId, decide};
+use taskweir_store::{
+    Loss, MAX_BATCH, Partition, ReclaimOutcome, Record, SeenWorker, SilentEntry, Store, StoreError,
+    StreamSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::REDELIVERIES;
+use crate::wait;
+
+/// The consumer under which lost entries are claimed; nothing stays pending under it.
+const CONSUMER: &str = "janitor";
+/// Longest time between two rounds.
+const MAX_PERIOD: Duration = Duration::from_secs(1);
+const MIN_PERIOD: Duration = Duration::from_millis(100);
+/// A worker silent for longer than this, and than four of its leases, is forgotten.
+const FORGET_AFTER_MS: u64 = 60_000;
+
+struct Janitor {
+    store: Store,
+    partition: Partition,
+    lease: Duration,
+    /// Since when idle times can be trusted: not right after a restart of Redis or a pause of it or
+    /// of ours, when workers had no chance to speak.
+    trusted_since: Instant,
+    last_good: Option<Instant>,
+    run_id: String,
+}
+
+pub(crate) async fn run(
+    store: Store,
+    partition: Partition,
+    lease: Duration,
+    stop: CancellationToken,
+) {
+    let mut janitor = Janitor {
+        store,
+        partition,
+        lease,
+        trusted_since: Instant::now(),
+        last_good: None,
+        run_id: String::new(),
+    };
+    let mut period = MIN_PERIOD;
+    while wait(period, &stop).await {
+        period = match janitor.round().await {
+            Ok(period) => period,
+            Err(error) => {
+                tracing::debug!(%error, "the janitor waits for Redis");
+                MAX_PERIOD
+            }
+        };
+    }
+}
+
+impl Janitor {
+    /// Looks once at everything; gives the time until the next look.
+    async fn round(&mut self) -> Result<Duration, StoreError> {
+        let (workers, now_ms) = self.partition.workers().await?;
+        let own_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        let shortest = workers.iter().map(|worker| worker.info.lease_ms);
+        let shortest = shortest.min().unwrap_or(own_ms).min(own_ms);
+        self.check_trust(Duration::from_millis(shortest)).await?;
+        let flags = self.partition.queue_flags().await?;
+        let mut queues: Vec<QueueName> = flags.known.into_iter().collect();
+        for worker in &workers {
+            let named = worker
+                .info
+                .queues
+                .iter()
+                .filter_map(|queue| queue.parse().ok());
+            queues.extend(named);
+        }
+        queues.sort();
+        queues.dedup();
+        let streams = StreamSet::of_queues(self.partition.keys(), &queues);
+        if !streams.is_empty() {
+            let silent = self.partition.silent(&streams, shortest, MAX_BATCH).await?;
+            for batch in silent.chunks(MAX_BATCH) {
+                self.reclaim(&streams, batch).await?;
+            }
+            self.forget(&streams, &workers, now_ms).await?;
+        }
+        self.last_good = Some(Instant::now());
+        Ok(Duration::from_millis(shortest / 3).clamp(MIN_PERIOD, MAX_PERIOD))
+    }
+
+    /// Begins to distrust idle times after a restart of Redis, or when our own last good look is
+    /// older than a third of the lease: then workers may have been unable to speak.
+    async fn check_trust(&mut self, lease: Duration) -> Result<(), StoreError> {
+        let run_id = self
+            .store
+            .info("server", "run_id")
+            .await?
+            .unwrap_or_default();
+        let gap = self
+            .last_good
+            .is_none_or(|at| at.elapsed() > (lease / 3).max(MAX_PERIOD * 2));
+        if gap || run_id != self.run_id {
+            if !self.run_id.is_empty() {
+                tracing::info!("Redis or this process was away: leases count anew");
+            }
+            self.trusted_since = Instant::now();
+            self.run_id = run_id;
+        }
+        Ok(())
+    }
+
+    async fn reclaim(&self, streams: &StreamSet, silent: &[SilentEntry]) -> Result<(), StoreError> {
+        let ids: Vec<TaskId> = silent.iter().filter_map(|entry| entry.id).collect();
+        let records = self.partition.records(&ids).await?;
+        let records: HashMap<TaskId, Option<Record>> = ids.into_iter().zip(records).collect();
+        let mut losses = Vec::new();
+        let mut malformed = Vec::new();
+        for entry in silent {
+            let Some(id) = entry.id else {
+                malformed.push((entry.stream, entry.entry.clone()));
+                continue;
+            };
+            let record = records.get(&id).cloned().flatten();
+            let record = record.filter(|record| record.work == entry.entry);
+            let lease = self.lease_of(record.as_ref());
+            if self.trusted_since.elapsed() < lease || Duration::from_millis(entry.idle_ms) < lease
+            {
+                continue;
+            }
+            losses.push(Loss {
+                id,
+                stream: entry.stream,
+                entry: entry.entry.clone(),
+                decided: record.and_then(decided),
+            });
+        }
+        if !malformed.is_empty() {
+            tracing::warn!(
+                count = malformed.len(),
+                "malformed ready entries were removed"
+            );
+            self.partition.discard(streams, &malformed).await?;
+        }
+        let lease_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
+        let outcomes = self
+            .partition
+            .reclaim(streams, CONSUMER, lease_ms, &losses)
+            .await?;
+        for (loss, outcome) in losses.iter().zip(outcomes) {
+            tell(streams, loss, outcome);
+        }
+        Ok(())
+    }
+
+    fn lease_of(&self, record: Option<&Record>) -> Duration {
+        match record.map(|record| &record.task.phase) {
+            Some(Phase::Processing { lease_ms, .. }) => Duration::from_millis(*lease_ms),
+            _ => self.lease,
+        }
+    }
+
+    async fn forget(
+        &self,
+        streams: &StreamSet,
+        workers: &[SeenWorker],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        for worker in workers {
+            let limit = FORGET_AFTER_MS.max(worker.info.lease_ms.saturating_mul(4));
+            let gone = now_ms.saturating_sub(worker.seen_ms) > limit;
+            if gone && self.partition.forget_worker(&worker.id, streams).await? {
+                tracing::info!(worker = %worker.id, "forgotten: it said nothing for long");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decided(record: Record) -> Option<(Record, Event)> {
+    let task = &record.task;
+    let seen = match &task.phase {
+        Phase::Processing { holder, .. } => LossSeen::Started(Fence {
+            attempt: task.attempt,
+            holder: holder.clone(),
+        }),
+        _ => LossSeen::NotStarted,
+    };
+    let event = decide(Some(task), &Command::Lose(seen), 0).ok()?.pop()?;
+    Some((record, event))
+}
+
+fn tell(streams: &StreamSet, loss: &Loss, outcome: ReclaimOutcome) {
+    match (outcome, &loss.decided) {
+        (ReclaimOutcome::Done, Some((record, event))) => {
+            let task = &record.task;
+            let place = streams.get(loss.stream);
+            metrics::counter!(REDELIVERIES, "queue" => place.queue.to_string(),
+                "type" => task.task_type.to_string(), "priority" => place.priority.as_str())
+            .increment(1);
+            let worker = record.holder.as_ref().map_or("", |holder| holder.worker());
+            if let Event::DeadLettered(_) = event {
+                tracing::warn!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
+                    "💀 DLQ");
+            } else {
+                tracing::warn!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
+                    reason = "lease expired", "🔄 REQUEUED");
+            }
+        }
+        (ReclaimOutcome::Stale, _) => {
+            tracing::warn!(task.id = %loss.id, "a ready entry that its task does not name was removed");
+        }
+        // Its holder spoke meanwhile, or it changed: the next round looks again.
+        _ => {}
+    }
+}

@@ -1,0 +1,20 @@
+//! The scheduler's metrics.
+
+use metrics::{Unit, describe_counter};
+
+pub(crate) const REDELIVERIES: &str = "task_redeliveries_total";
+pub(crate) const PROMOTIONS: &str = "task_promotions_total";
+
+/// Gives the scheduler's metrics their help texts.
+pub fn describe() {
+    describe_counter!(
+        REDELIVERIES,
+        Unit::Count,
+        "Tasks taken from workers that fell silent."
+    );
+    describe_counter!(
+        PROMOTIONS,
+        Unit::Count,
+        "Scheduled and retrying tasks whose time came."
+    );
+}

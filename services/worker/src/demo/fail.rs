@@ -1,0 +1,27 @@
+use serde_json::Value;
+use taskweir_worker::{Context, Handler, TaskError};
+
+/// `fail`: always fails; with `data.times: n` on attempts 1 to n only; with `data.fatal: true` for
+/// good.
+#[derive(Debug)]
+pub struct Fail;
+
+impl Handler for Fail {
+    const TYPE: &'static str = "fail";
+    type Payload = Value;
+    type Output = Value;
+
+    async fn run(&self, context: &Context, data: Value) -> Result<Value, TaskError> {
+        let attempt = context.attempt();
+        if let Some(times) = data.get("times").and_then(Value::as_u64)
+            && u64::from(attempt) > times
+        {
+            return Ok(data);
+        }
+        let message = format!("asked to fail, in attempt {attempt}");
+        if data.get("fatal").and_then(Value::as_bool) == Some(true) {
+            return Err(TaskError::fatal(message));
+        }
+        Err(TaskError::retry(message))
+    }
+}

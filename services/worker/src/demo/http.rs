@@ -1,0 +1,83 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use taskweir_worker::{Context, Handler, TaskError};
+
+/// `http`: POSTs `data.body` to `data.url`, to hosts that are allowed.
+#[derive(Debug)]
+pub struct Http {
+    allowed: Vec<String>,
+    client: reqwest::Client,
+}
+
+/// What `http` takes.
+#[derive(Debug, Deserialize)]
+pub struct Request {
+    url: String,
+    #[serde(default)]
+    body: Value,
+}
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Http {
+    /// A handler that calls these hosts (`host` or `host:port`) and no others.
+    #[must_use]
+    pub fn new(allowed: Vec<String>) -> Self {
+        // An allowed host must not lead elsewhere by a redirect.
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        Self {
+            allowed,
+            client: client.build().unwrap_or_default(),
+        }
+    }
+
+    fn allows(&self, url: &reqwest::Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+        self.allowed
+            .iter()
+            .any(|allowed| *allowed == host || *allowed == with_port)
+    }
+}
+
+impl Handler for Http {
+    const TYPE: &'static str = "http";
+    type Payload = Request;
+    type Output = Value;
+
+    async fn run(&self, _: &Context, request: Request) -> Result<Value, TaskError> {
+        let url: reqwest::Url = request
+            .url
+            .parse()
+            .map_err(|_| TaskError::fatal("data.url is no URL"))?;
+        if url.scheme() != "http" {
+            return Err(TaskError::fatal("only http:// is supported"));
+        }
+        if !self.allows(&url) {
+            let host = url.host_str().unwrap_or_default();
+            return Err(
+                TaskError::fatal(format!("{host} is not listed in HTTP_TASK_ALLOW"))
+                    .class("HostNotAllowed"),
+            );
+        }
+        let sent = self
+            .client
+            .post(url)
+            .timeout(PATIENCE)
+            .json(&request.body)
+            .send()
+            .await?;
+        let status = sent.status().as_u16();
+        if sent.status().is_success() {
+            return Ok(json!({ "status": status }));
+        }
+        let error = format!("the host answered {status}");
+        if sent.status().is_client_error() {
+            return Err(TaskError::fatal(error).class(format!("Http{status}")));
+        }
+        Err(TaskError::retry(error).class(format!("Http{status}")))
+    }
+}
