@@ -1,1 +1,163 @@
-//! HTTP client of a Taskweir gateway.
+//! HTTP client of a Taskweir gateway: the calls of the API, JSON in and out.
+
+mod error;
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+
+pub use error::{ClientError, Problem};
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client of one gateway.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// A client of the gateway at `base`, such as `http://localhost:8000`.
+    ///
+    /// # Errors
+    /// `base` is no http URL.
+    pub fn new(base: &str) -> Result<Self, ClientError> {
+        let parsed =
+            reqwest::Url::parse(base).map_err(|_| ClientError::Address(base.to_owned()))?;
+        if parsed.scheme() != "http" {
+            return Err(ClientError::Address(base.to_owned()));
+        }
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            http: reqwest::Client::builder().timeout(PATIENCE).build()?,
+        })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+        let response = request.send().await.map_err(|error| ClientError::Away {
+            base: self.base.clone(),
+            source: error,
+        })?;
+        read(response).await
+    }
+
+    async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
+        self.answer(self.request(Method::GET, path).query(query))
+            .await
+    }
+
+    /// `POST /tasks`: submits a task.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn submit(&self, task: &Value) -> Result<Value, ClientError> {
+        self.answer(self.request(Method::POST, "/tasks").json(task))
+            .await
+    }
+
+    /// `GET /tasks/{id}`: a task now.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn task(&self, id: &str) -> Result<Value, ClientError> {
+        self.get(&format!("/tasks/{}", segment(id)), &[]).await
+    }
+
+    /// `GET /tasks/{id}/history`: its events.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn history(&self, id: &str) -> Result<Value, ClientError> {
+        self.get(&format!("/tasks/{}/history", segment(id)), &[])
+            .await
+    }
+
+    /// `GET /tasks`: a page of tasks; `query` is the filter as the API names it.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn tasks(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+        self.get("/tasks", query).await
+    }
+
+    /// `GET /dlq/failed-tasks`: a page of dead letters.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn dead_letters(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+        self.get("/dlq/failed-tasks", query).await
+    }
+
+    /// `POST /dlq/failed-tasks/{id}/retry`: retries a dead letter.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn retry_dead_letter(&self, id: &str) -> Result<Value, ClientError> {
+        let path = format!("/dlq/failed-tasks/{}/retry", segment(id));
+        self.answer(self.request(Method::POST, &path)).await
+    }
+
+    /// `DELETE /dlq/failed-tasks/{id}`: removes a dead letter.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn remove_dead_letter(&self, id: &str) -> Result<Value, ClientError> {
+        let path = format!("/dlq/failed-tasks/{}", segment(id));
+        self.answer(self.request(Method::DELETE, &path)).await
+    }
+
+    /// `GET /queues`: every queue.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn queues(&self) -> Result<Value, ClientError> {
+        self.get("/queues", &[]).await
+    }
+
+    /// `GET /workers`: every worker.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn workers(&self) -> Result<Value, ClientError> {
+        self.get("/workers", &[]).await
+    }
+
+    /// `GET /stats`: counts by status.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn stats(&self) -> Result<Value, ClientError> {
+        self.get("/stats", &[]).await
+    }
+}
+
+/// A piece of a path; what could end it is taken out, so the gateway answers that there is no such
+/// task.
+fn segment(text: &str) -> String {
+    text.chars()
+        .filter(|c| c.is_ascii_alphanumeric())
+        .take(64)
+        .collect()
+}
+
+async fn read(response: Response) -> Result<Value, ClientError> {
+    let status = response.status();
+    let body = response.bytes().await?;
+    if status.is_success() {
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        return serde_json::from_slice(&body).map_err(|_| ClientError::Unreadable(status.as_u16()));
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(ClientError::Refused(problem)),
+        Err(_) => Err(ClientError::Unreadable(status.as_u16())),
+    }
+}

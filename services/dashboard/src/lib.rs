@@ -1,1 +1,12 @@
-//! Taskweir's dashboard.
+//! The dashboard: HTML for people, made from projections, refreshed every 5 s at most.
+
+mod actions;
+mod app;
+mod assets;
+mod components;
+mod guard;
+mod layout;
+mod pages;
+mod url;
+
+pub use app::{App, Config};

@@ -1,1 +1,40 @@
-fn main() {}
+//! Taskweir in one binary: the services, their upkeep, and the client.
+
+mod cli;
+mod client;
+mod dev;
+mod help;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("taskweir: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("taskweir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Dev => dev::run().await,
+        Command::Service(service) => serve::run(service).await,
+        Command::Migrate => serve::migrate().await,
+        Command::Client(command) => client::run(command, cli.json).await,
+    }
+}

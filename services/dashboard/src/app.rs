@@ -1,0 +1,128 @@
+//! From the environment to a running dashboard.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use poem::endpoint::BoxEndpoint;
+use poem::listener::TcpAcceptor;
+use poem::{EndpointExt, Route, Server, get, post};
+use taskweir_domain::DraftLimits;
+use taskweir_runtime::listen::{ListenAddress, ListenError};
+use taskweir_runtime::{Env, EnvError};
+use taskweir_store::{Limits, RedisSettings, Store, Submitter};
+use tokio_util::sync::CancellationToken;
+
+use crate::{actions, assets, guard, pages};
+
+/// What a dashboard is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Redis is.
+    pub redis: RedisSettings,
+    /// How long ended tasks stay.
+    pub limits: Limits,
+    /// Defaults and limits of the new-task form.
+    pub submit: DraftLimits,
+    /// Where it listens, from `DASHBOARD_ADDR`.
+    pub listen: ListenAddress,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable cannot be used.
+    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+        let default = SocketAddr::from(([127, 0, 0, 1], 5_001));
+        Ok(Self {
+            redis: taskweir_settings::redis(env)?,
+            limits: taskweir_settings::limits(env)?,
+            submit: taskweir_settings::submit(env)?,
+            listen: ListenAddress::from_env(env, "DASHBOARD_ADDR", default)?,
+        })
+    }
+
+    /// Begins to listen and connects, waiting while Redis is away.
+    ///
+    /// # Errors
+    /// The port is taken, or the layout is not usable.
+    pub async fn build(self) -> anyhow::Result<App> {
+        let (acceptor, address) = self.listen.bind().await?;
+        let store = Store::connect_waiting(&self.redis, self.limits).await?;
+        let state = State {
+            submitter: Submitter::new(&store),
+            store,
+            submit: self.submit,
+        };
+        Ok(App {
+            acceptor,
+            address,
+            state,
+        })
+    }
+}
+
+/// What the pages share.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) store: Store,
+    pub(crate) submitter: Submitter,
+    pub(crate) submit: DraftLimits,
+}
+
+/// A dashboard, listening.
+pub struct App {
+    acceptor: TcpAcceptor,
+    address: SocketAddr,
+    state: State,
+}
+
+/// Time for requests on their way when it stops.
+const DRAIN: Duration = Duration::from_secs(2);
+
+fn routes(state: State) -> BoxEndpoint<'static> {
+    Route::new()
+        .at("/", get(pages::overview_page))
+        .at("/tasks", get(pages::tasks_page))
+        .at(
+            "/tasks/new",
+            get(pages::new_task_page).post(actions::submit),
+        )
+        .at("/tasks/:id", get(pages::task_page))
+        .at("/dlq", get(pages::dlq_page))
+        .at("/dlq/:id/retry", post(actions::retry))
+        .at("/dlq/:id/remove", post(actions::remove))
+        .at("/workers", get(pages::workers_page))
+        .at("/assets/style.css", get(assets::style))
+        .at("/assets/live.js", get(assets::live))
+        .at("/assets/icon.svg", get(assets::icon))
+        .at("/health/live", get(assets::alive))
+        .data(state)
+        .around(guard::guard)
+        .boxed()
+}
+
+impl App {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
+        tracing::info!(address = %self.address, "dashboard listens");
+        let stopping = async move { stop.cancelled().await };
+        Server::new_with_acceptor(self.acceptor)
+            .run_with_graceful_shutdown(routes(self.state), stopping, Some(DRAIN))
+            .await
+            .map_err(|source| ListenError::Bind {
+                address: self.address,
+                variable: "DASHBOARD_ADDR",
+                source,
+            })
+    }
+}

@@ -1,0 +1,71 @@
+//! The frame of every page.
+
+use maud::{DOCTYPE, Markup, html};
+use poem::http::StatusCode;
+use poem::{IntoResponse, Response};
+
+use crate::url;
+
+const NAVIGATION: [(&str, &str); 5] = [
+    ("Overview", url::OVERVIEW),
+    ("Tasks", url::TASKS),
+    ("Dead letters", url::DLQ),
+    ("Workers", url::WORKERS),
+    ("New task", url::NEW_TASK),
+];
+
+/// A whole page. `path` marks where we are; `live` pages refresh themselves.
+pub(crate) fn page(title: &str, path: &str, live: bool, body: &Markup) -> Response {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Taskweir" }
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/assets/style.css";
+                script src="/assets/live.js" defer {}
+            }
+            body data-live=[live.then_some("1")] {
+                a.skip href="#page" { "Skip to content" }
+                header {
+                    div.bar {
+                        a.brand href=(url::OVERVIEW) { img src="/assets/icon.svg" alt=""; "Taskweir" }
+                        nav aria-label="Pages" {
+                            @for (name, to) in NAVIGATION {
+                                a href=(to) aria-current=[(to == path).then_some("page")] { (name) }
+                            }
+                        }
+                        @if live {
+                            div.live {
+                                span #live role="status" { "live" }
+                                button.quiet #live-pause type="button" hidden aria-pressed="false" { "Pause" }
+                            }
+                        }
+                    }
+                }
+                main #page tabindex="-1" {
+                    h1 { (title) }
+                    (body)
+                }
+            }
+        }
+    };
+    poem::web::Html(markup.into_string()).into_response()
+}
+
+/// A page that says what went wrong.
+pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = format!(
+        "{} {}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("")
+    );
+    let body = html! {
+        div.card.trouble role="alert" { p { (detail) } a href=(url::OVERVIEW) { "To the overview" } }
+    };
+    let mut response = page(title.trim(), "", false, &body);
+    response.set_status(status);
+    response
+}

@@ -1,0 +1,51 @@
+//! Who works?
+
+use maud::html;
+use poem::web::Data;
+use poem::{Response, handler};
+
+use super::failed;
+use crate::app::State;
+use crate::components::{ago, span};
+use crate::{layout, url};
+
+#[handler]
+pub(crate) async fn workers_page(Data(state): Data<&State>) -> poem::Result<Response> {
+    let (workers, now_ms) = state.store.workers().await.map_err(failed)?;
+    let body = html! {
+        div.scroll {
+            @if workers.is_empty() {
+                div.empty { "No worker has said that it lives. Start one with " code { "taskweir worker" } "." }
+            } @else {
+                table {
+                    caption { "Every worker that spoke lately; one that falls silent loses its tasks after its lease." }
+                    thead { tr {
+                        th scope="col" { "Worker" } th scope="col" { "State" } th.num scope="col" { "Running" }
+                        th scope="col" { "Queues" } th scope="col" { "Types" } th.num scope="col" { "Lease" }
+                        th scope="col" { "Started" } th scope="col" { "Last spoke" } th scope="col" { "Version" }
+                    } }
+                    tbody {
+                        @for worker in &workers {
+                            tr {
+                                th.mono scope="row" { (worker.id) }
+                                td {
+                                    @if !worker.is_active(now_ms) { span.state.state-failed { "✗ silent" } }
+                                    @else if worker.info.draining { span.state.state-retrying { "↻ draining" } }
+                                    @else { span.state.state-completed { "✓ active" } }
+                                }
+                                td.num { (worker.info.running) " / " (worker.info.concurrency) }
+                                td { (worker.info.queues.join(", ")) }
+                                td.wide { (worker.info.types.join(", ")) }
+                                td.num { (span(worker.info.lease_ms)) }
+                                td { (ago(worker.info.started_ms, now_ms)) }
+                                td { (ago(worker.seen_ms, now_ms)) }
+                                td { (worker.info.version) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    Ok(layout::page("Workers", url::WORKERS, true, &body))
+}

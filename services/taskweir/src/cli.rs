@@ -1,0 +1,182 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::help;
+
+/// An event-sourced distributed task queue on Redis Streams.
+#[derive(Debug, Parser)]
+#[command(name = "taskweir", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// Print answers as JSON (client commands).
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole system with a private, durable Redis.
+    #[command(after_help = help::DEV)]
+    Dev,
+    /// Run one service.
+    #[command(flatten)]
+    Service(Service),
+    /// Make or upgrade the layout in Redis.
+    #[command(after_help = help::MIGRATE)]
+    Migrate,
+    /// Talk to a gateway.
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// A service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Service {
+    /// Serve the REST API.
+    #[command(after_help = help::GATEWAY)]
+    Gateway,
+    /// Run tasks of the demo types.
+    #[command(after_help = help::WORKER)]
+    Worker,
+    /// Fold the log into the views.
+    #[command(after_help = help::PROJECTOR)]
+    Projector,
+    /// Promote what is due, redeliver what was lost.
+    #[command(after_help = help::SCHEDULER)]
+    Scheduler,
+    /// Serve the dashboard.
+    #[command(after_help = help::DASHBOARD)]
+    Dashboard,
+}
+
+/// A call of a gateway.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Submit a task.
+    #[command(after_help = help::CLIENT)]
+    Submit(Submit),
+    /// Show a task.
+    #[command(after_help = help::CLIENT)]
+    Get {
+        /// Its id.
+        id: String,
+    },
+    /// List tasks, newest first.
+    #[command(after_help = help::CLIENT)]
+    List(List),
+    /// Show everything that happened to a task.
+    #[command(after_help = help::CLIENT)]
+    History {
+        /// Its id.
+        id: String,
+    },
+    /// Look at the dead letters, retry or remove them.
+    #[command(subcommand, after_help = help::CLIENT)]
+    Dlq(Dlq),
+    /// Show every queue.
+    #[command(after_help = help::CLIENT)]
+    Queues,
+    /// Show every worker.
+    #[command(after_help = help::CLIENT)]
+    Workers,
+    /// Show counts by status.
+    #[command(after_help = help::CLIENT)]
+    Stats,
+}
+
+/// A task to submit.
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// Which handler runs it.
+    #[arg(value_name = "TYPE")]
+    pub kind: String,
+    /// Its data, JSON; null where absent.
+    #[arg(value_name = "DATA")]
+    pub data: Option<String>,
+    /// The queue it waits in.
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// high, normal or low.
+    #[arg(long)]
+    pub priority: Option<String>,
+    /// Retries after the first attempt.
+    #[arg(long)]
+    pub max_retries: Option<u32>,
+    /// Seconds before the first retry.
+    #[arg(long)]
+    pub initial_delay: Option<f64>,
+    /// Seconds to wait before it is ready.
+    #[arg(long)]
+    pub delay: Option<f64>,
+    /// When it becomes ready, RFC 3339.
+    #[arg(long)]
+    pub run_at: Option<String>,
+    /// Longest run of one attempt, seconds.
+    #[arg(long)]
+    pub timeout: Option<f64>,
+    /// A label, as name=value; may be given several times.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+}
+
+/// Which tasks to list.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only of this status.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Only of this queue.
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// Only of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Only with this label, as name=value.
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Only with this error class.
+    #[arg(long)]
+    pub error: Option<String>,
+    /// Prefix of the id, or part of the type or of the error.
+    #[arg(long, short)]
+    pub q: Option<String>,
+    /// Tasks at most, 1 to 500.
+    #[arg(long)]
+    pub limit: Option<u32>,
+    /// The cursor of the page before.
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List them, the latest first.
+    List(List),
+    /// Retry one with a fresh budget.
+    Retry {
+        /// Its id.
+        id: String,
+    },
+    /// Remove one for good.
+    Remove {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

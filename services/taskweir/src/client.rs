@@ -1,0 +1,102 @@
+//! The client commands: call the gateway, print a table or JSON.
+
+mod table;
+
+use anyhow::Context;
+use serde_json::{Map, Value};
+use taskweir_client::Client;
+use taskweir_runtime::Env;
+
+use crate::cli::{ClientCommand, Dlq, List, Submit};
+
+/// Calls the gateway and prints its answer.
+pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
+    let env = Env::process();
+    let base = env
+        .text("TASKWEIR_URL")
+        .unwrap_or_else(|| "http://localhost:8000".to_owned());
+    let client = Client::new(&base)?;
+    let (answer, show): (Value, fn(&Value)) = match command {
+        ClientCommand::Submit(submit) => (client.submit(&request(submit)?).await?, table::accepted),
+        ClientCommand::Get { id } => (client.task(&id).await?, table::task),
+        ClientCommand::List(list) => (client.tasks(&query(list)).await?, table::tasks),
+        ClientCommand::History { id } => (client.history(&id).await?, table::history),
+        ClientCommand::Dlq(Dlq::List(list)) => {
+            (client.dead_letters(&query(list)).await?, table::tasks)
+        }
+        ClientCommand::Dlq(Dlq::Retry { id }) => {
+            (client.retry_dead_letter(&id).await?, table::accepted)
+        }
+        ClientCommand::Dlq(Dlq::Remove { id }) => {
+            client.remove_dead_letter(&id).await?;
+            (
+                serde_json::json!({ "id": id, "status": "removed" }),
+                table::accepted,
+            )
+        }
+        ClientCommand::Queues => (client.queues().await?, table::queues),
+        ClientCommand::Workers => (client.workers().await?, table::workers),
+        ClientCommand::Stats => (client.stats().await?, table::stats),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+    } else {
+        show(&answer);
+    }
+    Ok(())
+}
+
+/// The body of a submit.
+fn request(submit: Submit) -> anyhow::Result<Value> {
+    let mut body = Map::new();
+    body.insert("type".to_owned(), submit.kind.into());
+    if let Some(data) = submit.data {
+        let data: Value = serde_json::from_str(&data).with_context(|| {
+            format!("DATA must be JSON; for a text, quote it twice: '\"{data}\"'")
+        })?;
+        body.insert("data".to_owned(), data);
+    }
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    put("queue", submit.queue.map(Value::from));
+    put("priority", submit.priority.map(Value::from));
+    put("max_retries", submit.max_retries.map(Value::from));
+    put("delay", submit.delay.map(Value::from));
+    put("run_at", submit.run_at.map(Value::from));
+    put("timeout", submit.timeout.map(Value::from));
+    put(
+        "retry",
+        submit
+            .initial_delay
+            .map(|delay| serde_json::json!({ "initial_delay": delay })),
+    );
+    let mut labels = Map::new();
+    for label in submit.labels {
+        let (name, value) = label.split_once('=').context("--label takes NAME=VALUE")?;
+        labels.insert(name.to_owned(), value.into());
+    }
+    if !labels.is_empty() {
+        body.insert("labels".to_owned(), labels.into());
+    }
+    Ok(Value::Object(body))
+}
+
+fn query(list: List) -> Vec<(&'static str, String)> {
+    let given = [
+        ("status", list.status),
+        ("queue", list.queue),
+        ("type", list.kind),
+        ("label", list.label),
+        ("error", list.error),
+        ("q", list.q),
+        ("limit", list.limit.map(|limit| limit.to_string())),
+        ("cursor", list.cursor),
+    ];
+    given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}

@@ -1,0 +1,132 @@
+//! Answers as tables.
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+
+/// A value as a cell: texts without quotes, nothing for what is absent.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    println!("{table}");
+}
+
+/// Columns of a list, each by its pointer into the item.
+fn list(items: &Value, columns: &[(&str, &str)]) {
+    let header: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let rows = items.as_array().into_iter().flatten().map(|item| {
+        let value = |pointer: &str| item.pointer(pointer).map(cell).unwrap_or_default();
+        columns.iter().map(|(_, pointer)| value(pointer)).collect()
+    });
+    print(&header, rows);
+}
+
+pub fn accepted(answer: &Value) {
+    println!("{} {}", cell(&answer["id"]), cell(&answer["status"]));
+}
+
+pub fn task(answer: &Value) {
+    let fields = answer.as_object().into_iter().flatten();
+    print(
+        &["Field", "Value"],
+        fields.map(|(name, value)| vec![name.clone(), cell(value)]),
+    );
+}
+
+pub fn tasks(answer: &Value) {
+    list(
+        &answer["tasks"],
+        &[
+            ("Task", "/id"),
+            ("Status", "/status"),
+            ("Type", "/type"),
+            ("Queue", "/queue"),
+            ("Priority", "/priority"),
+            ("Attempt", "/attempt"),
+            ("Submitted", "/created_at"),
+            ("Error", "/error/message"),
+        ],
+    );
+    if let Some(cursor) = answer["cursor"].as_str() {
+        println!("more: --cursor {cursor}");
+    }
+}
+
+pub fn history(answer: &Value) {
+    list(
+        &answer["events"],
+        &[
+            ("#", "/version"),
+            ("Time", "/time"),
+            ("Event", "/type"),
+            ("Then", "/status"),
+            ("Attempt", "/attempt"),
+            ("Worker", "/worker"),
+            ("By", "/actor"),
+            ("Cause", "/cause"),
+        ],
+    );
+}
+
+pub fn queues(answer: &Value) {
+    list(
+        &answer["queues"],
+        &[
+            ("Queue", "/name"),
+            ("Paused", "/paused"),
+            ("High", "/depth/high/ready"),
+            ("Normal", "/depth/normal/ready"),
+            ("Low", "/depth/low/ready"),
+            ("Running", "/by_status/processing"),
+            ("Retrying", "/by_status/retrying"),
+            ("Dead", "/by_status/failed"),
+            ("Oldest (s)", "/oldest_ready_age_seconds"),
+        ],
+    );
+}
+
+pub fn workers(answer: &Value) {
+    list(
+        &answer["workers"],
+        &[
+            ("Worker", "/id"),
+            ("Active", "/active"),
+            ("Draining", "/draining"),
+            ("Running", "/running"),
+            ("Slots", "/concurrency"),
+            ("Queues", "/queues"),
+            ("Last spoke", "/last_heartbeat"),
+        ],
+    );
+}
+
+pub fn stats(answer: &Value) {
+    let totals = answer["totals"].as_object().into_iter().flatten();
+    print(
+        &["Status", "Tasks"],
+        totals.map(|(status, count)| vec![status.clone(), cell(count)]),
+    );
+    let ledger = &answer["ledger"];
+    println!(
+        "submitted {}, accounted {}, redelivered {}, late completions refused {}",
+        cell(&ledger["submitted"]),
+        cell(&ledger["accounted"]),
+        cell(&ledger["redeliveries"]),
+        cell(&ledger["late_completions_refused"]),
+    );
+}

@@ -1,0 +1,114 @@
+//! `taskweir dev`: the whole system in one process, with a Redis of its own unless told of one.
+
+mod redis;
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::serve::Process;
+use redis::OwnRedis;
+
+/// Runs everything until Ctrl-C.
+pub async fn run() -> anyhow::Result<()> {
+    let process = Process::start()?;
+    let env = &process.env;
+    let told = env.text("REDIS_URL").is_some() || env.text("REDIS_HOST").is_some();
+    let mut own = None;
+    let mut settings = taskweir_settings::redis(env)?;
+    if !told {
+        let started = OwnRedis::start().await?;
+        settings.url = started.url();
+        own = Some(started);
+    }
+    let result = system(&process, &settings).await;
+    process.stop.cancel();
+    process.beside.close();
+    process.beside.wait().await;
+    if let Some(own) = own {
+        own.stop().await;
+    }
+    result
+}
+
+async fn system(process: &Process, redis: &taskweir_store::RedisSettings) -> anyhow::Result<()> {
+    let env = &process.env;
+    let migrated = taskweir_store::migrate(redis, taskweir_settings::migrate(env)?)
+        .await
+        .with_context(|| format!("Redis at {}", redis.address()))?;
+    tracing::info!(
+        version = migrated.to,
+        partitions = migrated.partitions,
+        "layout"
+    );
+
+    let gateway = taskweir_gateway::Config {
+        redis: redis.clone(),
+        ..taskweir_gateway::Config::from_env(env)?
+    };
+    let dashboard = taskweir_dashboard::Config {
+        redis: redis.clone(),
+        ..taskweir_dashboard::Config::from_env(env)?
+    };
+    let worker = taskweir_worker_service::Config {
+        redis: redis.clone(),
+        ..taskweir_worker_service::Config::from_env(env)?
+    };
+    let scheduler = taskweir_scheduler::Config {
+        redis: redis.clone(),
+        ..taskweir_scheduler::Config::from_env(env)?
+    };
+    let projector = taskweir_projector::Config {
+        redis: redis.clone(),
+    };
+    let gateway = gateway.build(process.metrics.clone()).await?;
+    let dashboard = dashboard.build().await?;
+    let worker = worker.build()?;
+    let scheduler = scheduler.build().await?;
+    let projector = projector.build().await?;
+    greet(gateway.address(), dashboard.address(), redis);
+
+    let services = TaskTracker::new();
+    // The worker drains first: while it does, the others go on, so that what it settles is seen.
+    let rest = CancellationToken::new();
+    let failed = process.stop.clone();
+    let settled = rest.clone();
+    let stop = process.stop.clone();
+    services.spawn(async move {
+        if let Err(error) = worker.run(stop).await {
+            tracing::error!(%error, "the worker failed");
+            failed.cancel();
+        }
+        settled.cancel();
+    });
+    let stop = rest.clone();
+    services.spawn(async move { gateway.run(stop).await });
+    let stop = rest.clone();
+    services.spawn(async move { dashboard.run(stop).await });
+    services.spawn(scheduler.run(rest.clone()));
+    services.spawn(projector.run(rest));
+    services.close();
+    services.wait().await;
+    println!("stopped; every task is kept");
+    Ok(())
+}
+
+fn greet(gateway: SocketAddr, dashboard: SocketAddr, redis: &taskweir_store::RedisSettings) {
+    println!(
+        "
+Taskweir runs. Ctrl-C stops it; every task is kept.
+
+  REST API     http://{gateway}        (documentation: http://{gateway}/docs)
+  Dashboard    http://{dashboard}
+  Redis        {}
+
+Try:
+
+  curl -s http://{gateway}/tasks -H 'Content-Type: application/json' \\
+    -d '{{\"type\": \"process\", \"data\": \"hello-world\", \"priority\": \"high\"}}'
+",
+        redis.address()
+    );
+}

@@ -1,0 +1,142 @@
+//! The private Redis of `taskweir dev`: durable, in `./data`, on a loopback port of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+const DATA: &str = "data";
+/// Holds the port of the server that keeps this directory, to find it after a crash of ours.
+const PORT_FILE: &str = "redis.port";
+/// The port to try first, so that `redis-cli -p 6390` usually works.
+const FIRST_PORT: u16 = 6_390;
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A Redis of our own.
+pub struct OwnRedis {
+    port: u16,
+    /// `None` where an earlier `dev` left it running.
+    child: Option<Child>,
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port));
+    let listener = bind(FIRST_PORT)
+        .or_else(|_| bind(0))
+        .context("no free port for Redis")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Sends one command in Redis' inline form and gives what comes back.
+async fn ask(port: u16, command: &str) -> Option<String> {
+    let talk = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .await
+            .ok()?;
+        let mut answer = vec![0; 1_024];
+        let length = stream.read(&mut answer).await.ok()?;
+        answer.truncate(length);
+        String::from_utf8(answer).ok()
+    };
+    tokio::time::timeout(Duration::from_secs(2), talk)
+        .await
+        .ok()
+        .flatten()
+}
+
+async fn wait_up(port: u16, child: &mut Child) -> anyhow::Result<()> {
+    let began = std::time::Instant::now();
+    while began.elapsed() < START_LIMIT {
+        if let Some(status) = child.try_wait()? {
+            bail!("redis-server stopped at once ({status}); see {DATA}/redis.log");
+        }
+        if ask(port, "PING")
+            .await
+            .is_some_and(|answer| answer.starts_with("+PONG"))
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!("redis-server does not answer; see {DATA}/redis.log")
+}
+
+/// The server that an earlier `dev`, killed, left running on this directory.
+async fn left_over(data: &Path) -> Option<u16> {
+    let port: u16 = std::fs::read_to_string(data.join(PORT_FILE))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    let answer = ask(port, "CONFIG GET dir").await?;
+    answer.contains(data.to_str()?).then_some(port)
+}
+
+impl OwnRedis {
+    /// Starts it, or takes over the one that keeps this directory already.
+    pub async fn start() -> anyhow::Result<Self> {
+        std::fs::create_dir_all(DATA).with_context(|| format!("cannot make ./{DATA}"))?;
+        let data: PathBuf = Path::new(DATA).canonicalize()?;
+        if let Some(port) = left_over(&data).await {
+            tracing::info!(port, "an earlier run left its Redis running: taken over");
+            return Ok(Self { port, child: None });
+        }
+        let port = free_port()?;
+        let log = data.join("redis.log");
+        let mut child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args([
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "everysec",
+                "--save",
+                "",
+            ])
+            .args(["--maxmemory-policy", "noeviction", "--loglevel", "notice"])
+            .arg("--dir")
+            .arg(&data)
+            .arg("--logfile")
+            .arg(&log)
+            // A group of its own: Ctrl-C must reach us alone, or Redis would go before the drain.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("redis-server is not installed: run `make dev`, or set REDIS_URL")?;
+        std::fs::write(data.join(PORT_FILE), port.to_string())?;
+        wait_up(port, &mut child).await?;
+        tracing::info!(port, "private Redis with an append-only file in ./{DATA}");
+        Ok(Self {
+            port,
+            child: Some(child),
+        })
+    }
+
+    /// `redis://127.0.0.1:port`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Stops it with its file flushed.
+    pub async fn stop(mut self) {
+        ask(self.port, "SHUTDOWN").await;
+        if let Some(child) = &mut self.child
+            && tokio::time::timeout(STOP_LIMIT, child.wait())
+                .await
+                .is_err()
+        {
+            tracing::warn!("Redis does not stop: killed; its append-only file is whole");
+            child.kill().await.ok();
+        }
+        std::fs::remove_file(Path::new(DATA).join(PORT_FILE)).ok();
+    }
+}

@@ -1,0 +1,95 @@
+//! What each subcommand reads from the environment, with defaults, for `--help`.
+
+macro_rules! environment {
+    ($($line:expr),+ $(,)?) => { concat!("Environment:\n", $($line, "\n"),+) };
+}
+
+macro_rules! redis {
+    () => {
+        "  REDIS_URL                 redis://[user:password@]host:port, or
+  REDIS_HOST, REDIS_PORT    [localhost, 6379]
+  TASKWEIR_PREFIX           first part of every key [tw]
+  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]"
+    };
+}
+
+macro_rules! retention {
+    () => {
+        "  RETENTION                 how long the history of ended tasks stays [7d]"
+    };
+}
+
+macro_rules! admin {
+    () => {
+        "  METRICS_ADDR              probes and metrics over HTTP [off]
+  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]"
+    };
+}
+
+macro_rules! submit {
+    () => {
+        "  MAX_RETRIES               retries after the first attempt [3]
+  INITIAL_RETRY_DELAY       seconds [5]
+  RETRY_BACKOFF_MULTIPLIER  factor per retry [2.0]
+  MAX_RETRY_DELAY           seconds [3600]
+  RETRY_JITTER              share of the delay, 0 to 1 [0.1]
+  MAX_DELIVERIES            crashes of workers that a task survives [5]
+  MAX_PAYLOAD               longest payload [256KiB]"
+    };
+}
+
+macro_rules! lease {
+    () => {
+        "  LEASE_SECONDS             silence after which a task is redelivered [30]"
+    };
+}
+
+macro_rules! worker {
+    () => {
+        "  WORKER_CONCURRENCY        tasks at once [16]
+  WORKER_QUEUES             queues, separated by commas [default]
+  SHUTDOWN_GRACE            seconds for running tasks at SIGTERM [25]
+  HTTP_TASK_ALLOW           hosts the http demo task may call [none]"
+    };
+}
+
+macro_rules! listen {
+    ($name:literal, $default:literal) => {
+        concat!(
+            "  ",
+            $name,
+            "              where it listens [",
+            $default,
+            "]\n",
+            "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]"
+        )
+    };
+}
+
+pub const DEV: &str = environment!(
+    "  REDIS_URL                 use this server and start none [a private one, data in ./data]",
+    "  GATEWAY_ADDR              [127.0.0.1:8000]",
+    "  DASHBOARD_ADDR            [127.0.0.1:5001]",
+    "  and those of each service, see their --help",
+);
+pub const MIGRATE: &str = environment!(
+    redis!(),
+    "  PARTITIONS                number of partitions, read when the layout is made [1]",
+);
+pub const GATEWAY: &str = environment!(
+    redis!(),
+    listen!("GATEWAY_ADDR", "127.0.0.1:8000"),
+    retention!(),
+    submit!()
+);
+pub const DASHBOARD: &str = environment!(
+    redis!(),
+    listen!("DASHBOARD_ADDR", "127.0.0.1:5001"),
+    retention!(),
+    submit!()
+);
+pub const WORKER: &str = environment!(redis!(), worker!(), lease!(), retention!(), admin!());
+pub const PROJECTOR: &str = environment!(redis!(), admin!());
+pub const SCHEDULER: &str = environment!(redis!(), lease!(), retention!(), admin!());
+pub const CLIENT: &str =
+    environment!("  TASKWEIR_URL              the gateway [http://localhost:8000]");

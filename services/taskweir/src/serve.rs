@@ -1,0 +1,136 @@
+//! Running one service as a process.
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use taskweir_runtime::{Env, Readiness, admin, lifecycle, telemetry};
+use taskweir_store::Migrated;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::Service;
+
+/// What every process of a service begins with.
+pub struct Process {
+    /// Its environment.
+    pub env: Env,
+    /// Cancelled when it shall stop.
+    pub stop: CancellationToken,
+    /// Its metrics.
+    pub metrics: PrometheusHandle,
+    /// What it runs beside its service.
+    pub beside: TaskTracker,
+}
+
+impl Process {
+    /// Starts logs, metrics and signals.
+    pub fn start() -> anyhow::Result<Self> {
+        let env = Env::process();
+        telemetry::init_logs(&env)?;
+        let metrics = telemetry::init_metrics()?;
+        taskweir_gateway::metrics::describe();
+        taskweir_worker::metrics::describe();
+        taskweir_scheduler::metrics::describe();
+        let stop = lifecycle::stop_on_signals()?;
+        let beside = TaskTracker::new();
+        beside.spawn(telemetry::keep_metrics(metrics.clone(), stop.clone()));
+        Ok(Self {
+            env,
+            stop,
+            metrics,
+            beside,
+        })
+    }
+
+    /// Serves probes and metrics where `METRICS_ADDR` says so.
+    fn probe(&self, readiness: Readiness) -> anyhow::Result<()> {
+        if let Some(address) = admin::address(&self.env)? {
+            let serving = admin::serve(address, self.metrics.clone(), readiness, self.stop.clone());
+            let stop = self.stop.clone();
+            self.beside.spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "probes cannot be served");
+                    stop.cancel();
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Runs a service until it is told to stop.
+pub async fn run(service: Service) -> anyhow::Result<()> {
+    let process = Process::start()?;
+    let (env, stop) = (&process.env, process.stop.clone());
+    let stopped = stop.clone();
+    let work = async {
+        match service {
+            Service::Gateway => {
+                let config = taskweir_gateway::Config::from_env(env)?;
+                config
+                    .build(process.metrics.clone())
+                    .await?
+                    .run(stop)
+                    .await?;
+            }
+            Service::Dashboard => {
+                let config = taskweir_dashboard::Config::from_env(env)?;
+                config.build().await?.run(stop).await?;
+            }
+            Service::Worker => {
+                let app = taskweir_worker_service::Config::from_env(env)?.build()?;
+                let readiness = Readiness::new(std::time::Duration::MAX);
+                readiness.feed();
+                process.probe(readiness)?;
+                app.run(stop).await?;
+            }
+            Service::Projector => {
+                let app = taskweir_projector::Config::from_env(env)?.build().await?;
+                process.probe(app.readiness())?;
+                app.run(stop).await;
+            }
+            Service::Scheduler => {
+                let app = taskweir_scheduler::Config::from_env(env)?.build().await?;
+                process.probe(app.readiness())?;
+                app.run(stop).await;
+            }
+        }
+        anyhow::Ok(())
+    };
+    // A worker gives back what it runs; the others have nothing to lose while they still connect.
+    if service == Service::Worker {
+        work.await?;
+    } else {
+        tokio::pin!(work);
+        tokio::select! {
+            result = &mut work => result?,
+            () = connecting_abandoned(&stopped) => {}
+        }
+    }
+    process.stop.cancel();
+    process.beside.close();
+    process.beside.wait().await;
+    Ok(())
+}
+
+/// Completes a while after the stop: a service that still waits for Redis is then left.
+async fn connecting_abandoned(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+}
+
+/// Makes or upgrades the layout.
+pub async fn migrate() -> anyhow::Result<()> {
+    let env = Env::process();
+    telemetry::init_logs(&env)?;
+    let redis = taskweir_settings::redis(&env)?;
+    let Migrated {
+        from,
+        to,
+        partitions,
+    } = taskweir_store::migrate(&redis, taskweir_settings::migrate(&env)?).await?;
+    if from == to {
+        println!("layout version {to}, {partitions} partitions: nothing to do");
+    } else {
+        println!("layout version {from} -> {to}, {partitions} partitions");
+    }
+    Ok(())
+}
