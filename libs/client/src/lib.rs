@@ -142,7 +142,7 @@ impl Client {
 /// task.
 fn segment(text: &str) -> String {
     text.chars()
-        .filter(|c| c.is_ascii_alphanumeric())
+        .filter(char::is_ascii_alphanumeric)
         .take(64)
         .collect()
 }

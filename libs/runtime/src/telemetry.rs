@@ -1,5 +1,6 @@
 //! Logs and the metrics recorder.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -16,6 +17,9 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// Ours at info; the HTTP server's own start-up lines say nothing that ours do not.
+const DEFAULT_FILTER: &str = "info,poem=warn";
 
 /// Upper bounds of every histogram of seconds: 1 ms to 1 h.
 const BUCKETS: [f64; 17] = [
@@ -39,10 +43,12 @@ pub fn init_logs(env: &Env) -> Result<(), EnvError> {
         },
     )?;
     let takes = "log filters such as info or warn,taskweir_worker=debug";
-    let filter = env.read("RUST_LOG", EnvFilter::new("info"), takes, |text| {
+    let filter = env.read("RUST_LOG", EnvFilter::new(DEFAULT_FILTER), takes, |text| {
         EnvFilter::try_new(text).ok()
     })?;
+    let colours = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
+        .with_ansi(colours)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     let started = match format {

@@ -292,7 +292,7 @@ impl Fetcher {
         for (begin, outcome) in known.into_iter().zip(outcomes) {
             match outcome {
                 StartOutcome::Started(begun) => {
-                    self.hand_over(begin, begun, &holder, before, now_ms)
+                    self.hand_over(begin, begun, &holder, before, now_ms);
                 }
                 StartOutcome::Paused => {
                     self.lane.slots.add_permits(1);

@@ -70,7 +70,7 @@ pub(crate) async fn submit(
     let task_type = spec.task_type.clone();
     match state.submitter.submit(Submission { id, spec }).await {
         Ok(_) => {
-            tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, "📤 SUBMITTED");
+            tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", "📤 SUBMITTED");
             Ok(see_other(url::task(id)))
         }
         Err(error) if matches!(*error, StoreError::OutOfMemory) => {

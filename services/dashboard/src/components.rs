@@ -15,7 +15,7 @@ const fn icon(status: Status) -> &'static str {
         Status::Completed => "✓",
         Status::Failed => "✗",
         Status::Cancelled => "⊘",
-        Status::Expired => "⌛",
+        Status::Expired => "◇",
         Status::Removed => "–",
     }
 }

@@ -241,10 +241,6 @@ impl From<Arc<StoreError>> for ApiError {
 }
 
 /// Any error of the framework as a problem.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature the framework wants"
-)]
 pub(crate) fn of_framework(error: poem::Error) -> Response {
     let problem = if let Some(error) = error.downcast_ref::<ParseParamError>() {
         Problem {

@@ -34,7 +34,7 @@ impl State {
             other => other?,
         };
         metrics::submitted(&queue, &task_type, priority);
-        tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, queue = %queue, "📤 SUBMITTED");
+        tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", queue = %queue, "📤 SUBMITTED");
         Ok((id, outcome.position()))
     }
 

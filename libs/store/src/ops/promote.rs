@@ -75,7 +75,7 @@ impl Partition {
             .into_iter()
             .zip(places)
             .map(|(id, place)| {
-                let mut fields = place.into_iter().map(|field| field.unwrap_or_default());
+                let mut fields = place.into_iter().map(Option::unwrap_or_default);
                 let queue = fields.next().and_then(|text| text.parse().ok());
                 let priority = fields.next().and_then(|text| text.parse().ok());
                 Promotion {

@@ -211,49 +211,46 @@ impl Bench {
     }
 
     /// The fold of the log equals the record, and the record's place in the queues fits its status.
-    #[track_caller]
-    pub fn check(&self, id: TaskId) -> impl Future<Output = TaskDetail> + '_ {
-        async move {
-            let history = self.partition.histories(&[id]).await.unwrap().remove(0);
-            assert!(history.complete);
-            let events: Vec<Recorded> = history
-                .entries
-                .iter()
-                .map(|e| e.decode().unwrap())
-                .collect();
-            let detail = TaskDetail::fold(&events)
-                .expect("a lawful log")
-                .expect("events");
-            let record = history.record.expect("a record");
-            assert_eq!(detail.task, record.task, "replay = record");
-            let due = self
-                .redis
-                .cli(&["ZSCORE", &self.partition.keys().due(), &id.to_string()]);
-            assert_eq!(!due.is_empty(), record.task.status().is_due(), "in due");
-            let ready = self
-                .partition
-                .keys()
-                .ready(&record.task.queue, record.task.priority);
-            let entries = self.redis.cli(&["XRANGE", &ready, "-", "+"]);
-            let listed = entries
-                .lines()
-                .filter(|line| *line == id.to_string())
-                .count();
-            let expected = usize::from(record.task.status().is_ready() && !record.is_parked());
-            assert_eq!(listed, expected, "in the ready stream");
-            let dead = self.redis.cli(&[
-                "XRANGE",
-                &self.partition.keys().dlq(&record.task.queue),
-                "-",
-                "+",
-            ]);
-            assert_eq!(
-                dead.contains(&id.to_string()),
-                record.task.status() == Status::Failed,
-                "in the dlq"
-            );
-            detail
-        }
+    pub async fn check(&self, id: TaskId) -> TaskDetail {
+        let history = self.partition.histories(&[id]).await.unwrap().remove(0);
+        assert!(history.complete);
+        let events: Vec<Recorded> = history
+            .entries
+            .iter()
+            .map(|e| e.decode().unwrap())
+            .collect();
+        let detail = TaskDetail::fold(&events)
+            .expect("a lawful log")
+            .expect("events");
+        let record = history.record.expect("a record");
+        assert_eq!(detail.task, record.task, "replay = record");
+        let due = self
+            .redis
+            .cli(&["ZSCORE", &self.partition.keys().due(), &id.to_string()]);
+        assert_eq!(!due.is_empty(), record.task.status().is_due(), "in due");
+        let ready = self
+            .partition
+            .keys()
+            .ready(&record.task.queue, record.task.priority);
+        let entries = self.redis.cli(&["XRANGE", &ready, "-", "+"]);
+        let listed = entries
+            .lines()
+            .filter(|line| *line == id.to_string())
+            .count();
+        let expected = usize::from(record.task.status().is_ready() && !record.is_parked());
+        assert_eq!(listed, expected, "in the ready stream");
+        let dead = self.redis.cli(&[
+            "XRANGE",
+            &self.partition.keys().dlq(&record.task.queue),
+            "-",
+            "+",
+        ]);
+        assert_eq!(
+            dead.contains(&id.to_string()),
+            record.task.status() == Status::Failed,
+            "in the dlq"
+        );
+        detail
     }
 }
 

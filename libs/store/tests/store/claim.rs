@@ -59,6 +59,7 @@ async fn a_waiting_reader_gets_what_comes() {
     let bench = Bench::new().await;
     bench.partition.ensure_groups(&bench.streams).await.unwrap();
     let (partition, streams) = (bench.partition.clone(), bench.streams.clone());
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let waiting = tokio::task::spawn(async move {
         partition
             .claim_waiting(&streams, &[0, 1, 2], "w", 5_000)

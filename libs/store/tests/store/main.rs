@@ -1,6 +1,8 @@
 //! Every script against a real Redis: the right path, every refusal, the repeat after a lost
 //! reply, and that a replay of the log gives the record.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod bench;
 
 mod accepts;

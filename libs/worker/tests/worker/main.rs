@@ -1,5 +1,7 @@
 //! A worker on a real Redis.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod bench;
 mod failures;
 mod life;

@@ -1,0 +1,45 @@
+# Everything a developer or CI runs. `make` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: dev
+dev: ## run the whole system with a private Redis in ./data (or the one of REDIS_URL)
+	@scripts/install-tools.sh redis
+	@$(CARGO) build --quiet --bin taskweir
+	@exec target/debug/taskweir dev
+
+.PHONY: test
+test: ## install what tests need and run every test
+	@scripts/install-tools.sh redis chromium nextest
+	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
+	$(CARGO) test --workspace --doc --quiet
+
+.PHONY: lint
+lint: ## format, clippy, documentation and dependency guards; all must be clean
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	@scripts/guards.sh
+
+.PHONY: schemas
+schemas: ## write the JSON Schemas of the events after a change of them
+	$(CARGO) run --quiet -p taskweir-domain --example schemas -- libs/domain/schemas
+
+.PHONY: openapi
+openapi: ## write the snapshot of the OpenAPI document after a change of it
+	$(CARGO) run --quiet -p taskweir-gateway --example openapi > services/gateway/openapi.json
+
+.PHONY: measure
+measure: ## drain, bulk enqueue and POST rates of a release build on this machine
+	@scripts/install-tools.sh redis
+	$(CARGO) build --release --quiet --workspace --examples --bins
+	@scripts/measure.sh
+
+.PHONY: tools
+tools: ## install what development needs
+	@scripts/install-tools.sh redis chromium nextest

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs the named tools where they are missing, and says so first: redis, chromium, nextest.
+set -euo pipefail
+
+say() { echo "install-tools: $*" >&2; }
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# install PROGRAM DEBIAN_PACKAGE BREW_FORMULA
+install() {
+  command -v "$1" >/dev/null 2>&1 && return 0
+  if command -v apt-get >/dev/null 2>&1; then
+    say "$1 is missing: installing Debian package $2"
+    # An index that is there may be used as it is; a missing or outdated one is fetched.
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" >/dev/null 2>&1; then
+      as_root apt-get update >/dev/null
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" >/dev/null
+    fi
+  elif command -v brew >/dev/null 2>&1; then
+    say "$1 is missing: installing $3 with Homebrew"
+    brew install "$3"
+  else
+    say "$1 is missing, and neither apt-get nor brew is here to install it"
+    return 1
+  fi
+}
+
+for tool in "$@"; do
+  case "$tool" in
+    redis)
+      fresh=1; command -v redis-server >/dev/null 2>&1 && fresh=0
+      install redis-server redis-server redis
+      # Debian starts a server of its own on 6379, which nobody asked for.
+      if [ "$fresh" = 1 ] && command -v systemctl >/dev/null 2>&1; then
+        as_root systemctl disable --now redis-server >/dev/null 2>&1 || true
+      fi
+      ;;
+    chromium) install chromium chromium chromium ;;
+    nextest)
+      if ! cargo nextest --version >/dev/null 2>&1; then
+        say "cargo-nextest is missing: building it, once"
+        cargo install cargo-nextest --locked --quiet
+      fi
+      ;;
+    *) say "unknown tool $tool"; exit 2 ;;
+  esac
+done

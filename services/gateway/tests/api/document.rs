@@ -1,0 +1,62 @@
+use serde_json::Value;
+
+use crate::bench::{Bench, json};
+
+#[test]
+fn the_openapi_document_is_the_committed_one() {
+    let document: Value = serde_json::from_str(&taskweir_gateway::openapi()).unwrap();
+    let committed: Value = serde_json::from_str(include_str!("../../openapi.json")).unwrap();
+    assert_eq!(
+        document, committed,
+        "the API changed; run `make openapi` and review"
+    );
+}
+
+#[tokio::test]
+async fn documents_probes_and_metrics_are_served() {
+    let bench = Bench::new().await;
+    assert_eq!(
+        json(bench.get("/openapi.json").await).await["info"]["title"],
+        "Taskweir"
+    );
+    let docs = bench.get("/docs").await;
+    assert!(docs.text().await.unwrap().contains("swagger"));
+    assert_eq!(bench.get("/health/live").await.status().as_u16(), 200);
+    assert_eq!(bench.get("/health/ready").await.status().as_u16(), 200);
+    let health = bench.get("/health").await;
+    assert_eq!(health.status().as_u16(), 200);
+    let health = json(health).await;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["troubles"][0], "no worker is active");
+}
+
+#[tokio::test]
+async fn metrics_tell_of_the_system_and_have_help() {
+    let bench = Bench::new().await;
+    bench.submit(r#"{"type":"a","priority":"high"}"#).await;
+    let metrics = bench.get("/metrics").await;
+    assert!(
+        metrics.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    let text = metrics.text().await.unwrap();
+    for line in [
+        r#"task_submissions_total{queue="default",type="a",priority="high"} 1"#,
+        r#"pending_tasks_total{queue="default",priority="high"} 1"#,
+        r#"pending_tasks_total{queue="default",priority="low"} 0"#,
+        r#"tasks_in_dlq_total{queue="default"} 0"#,
+        "active_workers_total 0",
+        r#"projection_lag_events{partition="0"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} not in {text}");
+    }
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = name.split(' ').next().unwrap();
+        assert!(
+            text.contains(&format!("# HELP {name} ")),
+            "{name} has no help"
+        );
+    }
+}

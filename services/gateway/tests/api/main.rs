@@ -1,0 +1,9 @@
+//! The HTTP API against a real Redis: every answer as documented.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod bench;
+mod document;
+mod lists;
+mod refusals;
+mod tasks;

@@ -1,0 +1,179 @@
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+use taskweir_testkit::TestRedis;
+
+use crate::fleet::{Fleet, command};
+
+fn run(arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    command(Path::new("/"))
+        .args(arguments)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_client_commands_do_what_they_say() {
+    let fleet = Fleet::start("10").await;
+    let _worker = fleet.spawn("worker", &[]);
+    let env = [("TASKWEIR_URL", fleet.base.as_str())];
+    let cli = |arguments: &[&str]| run(arguments, &env);
+
+    let submitted = json(&cli(&[
+        "submit",
+        "echo",
+        "[1]",
+        "--priority",
+        "high",
+        "--label",
+        "tenant=a",
+        "--json",
+    ]));
+    let id = submitted["id"].as_str().unwrap();
+    fleet
+        .reaches(id, "completed", Duration::from_secs(20))
+        .await;
+    let task = json(&cli(&["get", id, "--json"]));
+    assert_eq!(
+        (task["result"].to_string(), task["labels"]["tenant"].clone()),
+        ("[1]".to_owned(), "a".into())
+    );
+    let shown = cli(&["get", id]);
+    assert!(
+        String::from_utf8(shown.stdout)
+            .unwrap()
+            .contains("completed")
+    );
+    let history = String::from_utf8(cli(&["history", id]).stdout).unwrap();
+    for event in ["Submitted", "Started", "Completed"] {
+        assert!(history.contains(event), "{history}");
+    }
+
+    let dead = json(&cli(&["submit", "fail", "--max-retries", "0", "--json"]));
+    let dead = dead["id"].as_str().unwrap();
+    fleet.reaches(dead, "failed", Duration::from_secs(20)).await;
+    fleet.settled(Duration::from_secs(10)).await;
+    assert!(
+        String::from_utf8(cli(&["list", "--status", "failed"]).stdout)
+            .unwrap()
+            .contains(dead)
+    );
+    assert_eq!(
+        json(&cli(&["dlq", "list", "--json"]))["tasks"][0]["id"],
+        dead
+    );
+    assert!(cli(&["dlq", "retry", dead]).status.success());
+    fleet.reaches(dead, "failed", Duration::from_secs(20)).await;
+    assert!(cli(&["dlq", "remove", dead]).status.success());
+    assert_eq!(
+        cli(&["dlq", "retry", dead]).status.code(),
+        Some(1),
+        "refused"
+    );
+    assert!(
+        String::from_utf8(cli(&["queues"]).stdout)
+            .unwrap()
+            .contains("default")
+    );
+    assert_eq!(
+        json(&cli(&["workers", "--json"]))["workers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    fleet.settled(Duration::from_secs(10)).await;
+    assert_eq!(json(&cli(&["stats", "--json"]))["totals"]["removed"], 1);
+}
+
+#[test]
+fn the_exit_status_tells_refused_from_misused() {
+    let away = [("TASKWEIR_URL", "http://127.0.0.1:9")];
+    let output = run(&["stats"], &away);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("no gateway answers")
+    );
+    assert_eq!(run(&["submit"], &away).status.code(), Some(2));
+    assert_eq!(run(&["nonsense"], &away).status.code(), Some(2));
+    let output = run(&["submit", "echo", "not json"], &away);
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("DATA must be JSON")
+    );
+}
+
+#[test]
+fn every_subcommand_lists_its_environment() {
+    for (command, variable) in [
+        ("dev", "REDIS_URL"),
+        ("gateway", "MAX_RETRIES"),
+        ("worker", "WORKER_CONCURRENCY"),
+        ("projector", "METRICS_ADDR"),
+        ("scheduler", "LEASE_SECONDS"),
+        ("dashboard", "DASHBOARD_ADDR"),
+        ("migrate", "PARTITIONS"),
+        ("stats", "TASKWEIR_URL"),
+    ] {
+        let help = String::from_utf8(run(&[command, "--help"], &[]).stdout).unwrap();
+        assert!(help.contains(variable), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_service_that_cannot_start_says_why() {
+    let redis = TestRedis::start();
+    let url = redis.url();
+    let refusal = |service: &str, env: &[(&str, &str)]| {
+        let mut all = vec![("REDIS_URL", url.as_str())];
+        all.extend(env);
+        let output = run(&[service], &all);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = refusal("worker", &[("WORKER_CONCURRENCY", "many")]);
+    assert!(said.contains(r#"WORKER_CONCURRENCY is "many""#), "{said}");
+    for service in ["projector", "scheduler", "worker", "gateway", "dashboard"] {
+        let port = [
+            ("GATEWAY_ADDR", "127.0.0.1:0"),
+            ("DASHBOARD_ADDR", "127.0.0.1:0"),
+        ];
+        let said = refusal(service, &port);
+        assert!(
+            said.contains("run `taskweir migrate` first"),
+            "{service}: {said}"
+        );
+    }
+    let said = refusal("gateway", &[("GATEWAY_ADDR", "0.0.0.0:0")]);
+    assert!(said.contains("not loopback"), "{said}");
+    let output = run(
+        &["migrate"],
+        &[("REDIS_URL", url.as_str()), ("PARTITIONS", "3")],
+    );
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("0 -> 1, 3 partitions")
+    );
+    let output = run(&["migrate"], &[("REDIS_URL", url.as_str())]);
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("nothing to do")
+    );
+}

@@ -1,0 +1,15 @@
+//! The whole system as real processes on a private Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod audit;
+mod fleet;
+
+mod blocked;
+mod browser;
+mod cli;
+mod crash;
+mod dev;
+mod outage;
+mod readme;
+mod traffic;
