@@ -55,7 +55,7 @@ impl TaskDetail {
     /// Folds one more event; starts with `None`.
     ///
     /// # Errors
-    /// The event does not fit, see [`evolve`].
+    /// The event does not fit, see [`evolve()`].
     pub fn evolve(state: Option<Self>, recorded: &Recorded) -> Result<Self, IllegalEvent> {
         let (task, rest) = match state {
             Some(detail) => (Some(detail.task.clone()), Some(detail)),
@@ -71,7 +71,7 @@ impl TaskDetail {
     /// Folds a whole history.
     ///
     /// # Errors
-    /// An event does not fit, see [`evolve`].
+    /// An event does not fit, see [`evolve()`].
     pub fn fold<'a>(
         history: impl IntoIterator<Item = &'a Recorded>,
     ) -> Result<Option<Self>, IllegalEvent> {
