@@ -29,38 +29,16 @@ for package in $packages; do
 done
 if direct taskweir-runtime | grep -q '^taskweir'; then fail "taskweir-runtime must know none of ours"; fi
 
-# Sizes: small files, one idea each.
-while read -r lines file; do
-  [ "$lines" -le 600 ] || fail "$file has $lines lines; the ceiling is 600 without tests"
-done < <(git ls-files -co --exclude-standard '*.rs' | grep -v /tests/ | xargs wc -l | grep -v ' total$')
-main=$(wc -l < services/taskweir/src/main.rs)
-[ "$main" -le 60 ] || fail "main.rs has $main lines; the ceiling is 60"
-
-echo "guards: $*" >&2; exit 1; }
-
-tree() { cargo tree --quiet --edges normal --prefix none "$@" 2>/dev/null | sed 's/ v[0-9].*//' | sort -u; }
-
-# The core is pure: nothing that waits, talks or draws.
-for banned in tokio redis rand reqwest poem tracing; do
-  if tree -p taskweir-domain | grep -qx "$banned"; then fail "taskweir-domain must not depend on $banned"; fi
-done
-
-direct() { # direct PACKAGE: its own normal dependencies
-  cargo tree --quiet --edges normal --prefix none --depth 1 -p "$1" 2>/dev/null | tail -n +2 | sed 's/ v[0-9].*//'
-}
-
-packages=$(cargo metadata --no-deps --format-version 1 | grep -o '"name":"taskweir[a-z-]*","version"' | sed 's/"name":"//; s/".*//' | sort -u)
-for package in $packages; do
-  for dependency in $(direct "$package"); do
-    case "$dependency" in
-      redis | bb8 | bb8-redis) [ "$package" = taskweir-store ] || fail "only taskweir-store may depend on $dependency, not $package" ;;
-      maud) [ "$package" = taskweir-dashboard ] || fail "only taskweir-dashboard may depend on maud, not $package" ;;
-      poem-openapi) [ "$package" = taskweir-gateway ] || fail "only taskweir-gateway may depend on poem-openapi, not $package" ;;
-      taskweir-testkit) fail "taskweir-testkit is for tests, not for $package" ;;
-    esac
+# Every outside dependency says why it is there, in the comment above it, and somebody uses it.
+awk '/^\[/ {on = ($0 == "[workspace.dependencies]")} on && /^[a-z]/ && !/^taskweir-/ && last !~ /^#/ {print; bad=1} {last=$0} END {exit bad}' \
+  Cargo.toml || fail "a dependency without a reason above it"
+for manifest in libs/*/Cargo.toml services/*/Cargo.toml; do
+  dir=$(dirname "$manifest")
+  for dependency in $(sed -n '/dependencies\]/,/^$/ s/^\([a-z0-9-]*\)\.workspace.*/\1/p' "$manifest"); do
+    grep -rqE "\b${dependency//-/_}(::|;|!)" "$dir" --include='*.rs' --include=README.md \
+      || fail "$manifest: $dependency is not used"
   done
 done
-if direct taskweir-runtime | grep -q '^taskweir'; then fail "taskweir-runtime must know none of ours"; fi
 
 # Sizes: small files, one idea each.
 while read -r lines file; do
@@ -69,8 +47,4 @@ done < <(git ls-files -co --exclude-standard '*.rs' | grep -v /tests/ | xargs wc
 main=$(wc -l < services/taskweir/src/main.rs)
 [ "$main" -le 60 ] || fail "main.rs has $main lines; the ceiling is 60"
 
-# Every dependency says why it is there.
-awk '/^\[workspace.dependencies\]/ {on=1; next} /^\[/ {on=0}
-  on && /^#/ {reason=1; next}
-  on && /^[a-z]/ { if (!reason && !/^taskweir-/ && $1 != last) { } }' Cargo.toml
 echo "guards: layers and sizes hold"
