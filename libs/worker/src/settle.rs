@@ -137,7 +137,6 @@ fn decided(ended: &Ended, cancelled: bool) -> Finish {
         id: ended.id,
         stream: ended.stream,
         fence: ended.fence.clone(),
-        cancelling: cancelled,
         event,
     }
 }

@@ -5,7 +5,8 @@
 -- ARGV  group, retention ms, S, then per task:
 --       id, stream (1..S), attempt, holder,
 --       'C' completed | 'F' failed, to be retried | 'D' dead | 'K' failed while being cancelled,
---       '1' if the caller knows of a cancel request, body of the event, delay ms (F), result for the result key
+--       body of the event, delay ms (F), result for the result key
+--       'K' needs a cancel request and 'F' and 'D' need none: otherwise the caller must decide again
 -- Returns per task: 'done' | 'repeated' | 'late' (refused) | 'gone' (no record) | 'changed' (decide again)
 local log, due, tick = KEYS[1], KEYS[2], KEYS[3]
 local group, retention, streams = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -20,7 +21,7 @@ while ARGV[a + 1] do
   if not r[1] then
     out[n] = 'gone'
   elseif r[1] == 'processing' and mine then
-    if mode ~= 'C' and (r[7] or '0') ~= ARGV[a + 6] then
+    if mode ~= 'C' and (mode == 'K') ~= (r[7] ~= false) then
       out[n] = 'changed'
     else
       local s = tonumber(ARGV[a + 2])
@@ -41,7 +42,7 @@ while ARGV[a + 1] do
       redis.call('HSET', record, 'v', r[2] + 1, 'e', position)
     end
   end
-  a, k = a + 9, k + 3
+  a, k = a + 8, k + 3
 end
 for s, list in pairs(entries) do
   redis.call('XACK', KEYS[3 + s], group, unpack(list))
@@ -51,12 +52,12 @@ a, k = 3, 3 + 2 * streams
 for i = 1, n do
   local r = accepted[i]
   if r then
-    local id, record, mode, body = ARGV[a + 1], KEYS[k + 1], ARGV[a + 5], ARGV[a + 7]
+    local id, record, mode, body = ARGV[a + 1], KEYS[k + 1], ARGV[a + 5], ARGV[a + 6]
     local version, ends = r[2] + 1, true
     if mode == 'C' then
       local position = append(log, 'Completed.1', id, version, r[3], body)
       redis.call('HSET', record, 's', 'completed', 'v', version, 'e', position)
-      if ARGV[a + 9] ~= '' then redis.call('SET', KEYS[k + 3], ARGV[a + 9], 'PX', retention) end
+      if ARGV[a + 8] ~= '' then redis.call('SET', KEYS[k + 3], ARGV[a + 8], 'PX', retention) end
     elseif mode == 'D' then
       local position = append(log, 'DeadLettered.1', id, version, r[3], body)
       local work = redis.call('XADD', KEYS[3 + streams + ARGV[a + 2]], '*', 'i', id, 'e', position)
@@ -67,7 +68,7 @@ for i = 1, n do
       if mode == 'K' then
         redis.call('HSET', record, 's', 'cancelled', 'v', version, 'e', position, 'f', (r[8] or 0) + 1)
       else
-        local at = ms_of(position) + ARGV[a + 8]
+        local at = ms_of(position) + ARGV[a + 7]
         redis.call('ZADD', due, at, id)
         redis.call('HSET', record, 's', 'retrying', 'v', version, 'e', position, 'w', '', 'f', (r[8] or 0) + 1,
           'd', at, 'k', ARGV[a + 3] .. ':' .. ARGV[a + 4])
@@ -80,6 +81,6 @@ for i = 1, n do
       redis.call('PEXPIRE', KEYS[k + 2], retention)
     end
   end
-  a, k = a + 9, k + 3
+  a, k = a + 8, k + 3
 end
 return out

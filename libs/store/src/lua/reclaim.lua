@@ -16,7 +16,9 @@ while ARGV[a + 1] do
   local named = r[4] == entry and (r[1] == 'pending' or r[1] == 'processing')
   local expected = r[1] == ARGV[a + 4] and (r[5] or '0') == ARGV[a + 5] and (r[7] or '0') == ARGV[a + 7]
     and (r[1] == 'pending' or ((r[6] or '') == ARGV[a + 6] and (r[8] or '0') == ARGV[a + 8]))
-  if named and not expected then
+  -- A cancel request makes every loss the end, and never a dead letter.
+  local fits = (ARGV[a + 9] == 'K') == (r[1] == 'processing' and r[8] ~= false)
+  if named and not (expected and fits) then
     out[#out + 1] = 'changed'
   else
     local lease = ARGV[3]

@@ -14,8 +14,6 @@ pub struct Finish {
     pub stream: usize,
     /// The right to settle.
     pub fence: Fence,
-    /// The caller decided knowing that a person asked to cancel.
-    pub cancelling: bool,
     /// `Completed`, `AttemptFailed` or `DeadLettered`, as decided.
     pub event: Event,
 }
@@ -116,8 +114,10 @@ impl Partition {
                 for (task, ready) in batch.iter().zip(&prepared) {
                     cmd.arg(task.id.to_string()).arg(lua_index(task.stream));
                     cmd.arg(task.fence.attempt).arg(task.fence.holder.as_str());
-                    cmd.arg(ready.mode).arg(u8::from(task.cancelling));
-                    cmd.arg(&ready.body).arg(ready.delay_ms).arg(&ready.result);
+                    cmd.arg(ready.mode)
+                        .arg(&ready.body)
+                        .arg(ready.delay_ms)
+                        .arg(&ready.result);
                 }
             })
             .await?;

@@ -158,7 +158,6 @@ impl Bench {
             id: running.id,
             stream: running.stream,
             fence: running.fence.clone(),
-            cancelling: task.cancelling(),
             event: decide(Some(&task), command, 0).expect("legal").remove(0),
         }
     }

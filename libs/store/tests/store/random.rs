@@ -101,7 +101,6 @@ impl Traffic {
                 id: running.id,
                 stream: running.stream,
                 fence: running.fence.clone(),
-                cancelling: false,
                 event: event.into(),
             };
             let outcome = self.bench.finish(&finish).await;
