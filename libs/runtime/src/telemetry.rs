@@ -60,14 +60,19 @@ pub fn init_logs(env: &Env) -> Result<(), EnvError> {
     Ok(())
 }
 
+const BUILD_INFO: &str = "taskweir_build_info";
+
 /// Installs the process-wide metrics recorder.
 ///
 /// # Errors
 /// There is one already.
 pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
-    Ok(PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)?
-        .install_recorder()?)
+        .install_recorder()?;
+    metrics::describe_gauge!(BUILD_INFO, "1, with the version of the program.");
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
 }
 
 /// Folds what histograms have gathered, so that memory stays bounded while nobody scrapes.

@@ -16,6 +16,9 @@ use crate::hands::Hands;
 use crate::registry::Registry;
 use crate::{fetch, upkeep};
 
+/// Called whenever Redis has answered.
+pub(crate) type OnContact = Arc<dyn Fn() + Send + Sync>;
+
 /// What a worker is told to be.
 pub(crate) struct Config {
     pub(crate) redis: RedisSettings,
@@ -27,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) lease: Duration,
     pub(crate) grace: Duration,
     pub(crate) registry: Registry,
+    pub(crate) on_contact: Option<OnContact>,
     pub(crate) started_ms: u64,
 }
 

@@ -87,6 +87,9 @@ pub(crate) async fn say_present(lane: &Lane, handled: &mut Vec<String>) -> Resul
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let presence = lane.partition.presence(&config.id, &info, handled).await?;
+    if let Some(heard) = &config.on_contact {
+        heard();
+    }
     lane.set_paused(&presence.queues);
     for signal in &presence.signals {
         if let Some((id, holder)) = Presence::read_signal(signal) {

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::Handler;
-use crate::engine::{self, Config};
+use crate::engine::{self, Config, OnContact};
 use crate::registry::Registry;
 
 /// Why a worker does not run.
@@ -51,6 +51,7 @@ pub struct WorkerBuilder {
     lease: Duration,
     grace: Duration,
     registry: Registry,
+    on_contact: Option<OnContact>,
     error: Option<WorkerError>,
 }
 
@@ -108,6 +109,12 @@ impl WorkerBuilder {
         self
     }
 
+    /// Calls `heard` whenever Redis has answered, about once a second: food for a watchdog.
+    pub fn on_contact(mut self, heard: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_contact = Some(Arc::new(heard));
+        self
+    }
+
     /// The worker.
     ///
     /// # Errors
@@ -140,6 +147,7 @@ impl WorkerBuilder {
                 lease: self.lease,
                 grace: self.grace,
                 registry: self.registry,
+                on_contact: self.on_contact,
                 started_ms: clock::now_ms(),
             },
         })
@@ -180,6 +188,7 @@ impl Worker {
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(25),
             registry: Registry::default(),
+            on_contact: None,
             error: None,
         }
     }

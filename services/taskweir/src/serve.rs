@@ -77,9 +77,7 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
             }
             Service::Worker => {
                 let app = taskweir_worker_service::Config::from_env(env)?.build()?;
-                let readiness = Readiness::new(std::time::Duration::MAX);
-                readiness.feed();
-                process.probe(readiness)?;
+                process.probe(app.readiness())?;
                 app.run(stop).await?;
             }
             Service::Projector => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskweir_domain::QueueName;
-use taskweir_runtime::{Env, EnvError};
+use taskweir_runtime::{Env, EnvError, Readiness};
 use taskweir_store::{Limits, RedisSettings};
 use taskweir_worker::{Worker, WorkerError};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,11 @@ impl Config {
     /// # Errors
     /// A setting is out of range.
     pub fn build(self) -> Result<App, WorkerError> {
+        // Some leases may be shorter, and some outages longer: this is for probes, not for tasks.
+        let readiness = Readiness::new(Duration::from_secs(15));
+        let watched = readiness.clone();
         let worker = Worker::builder(self.redis)
+            .on_contact(move || watched.feed())
             .limits(self.limits)
             .queues(self.queues)
             .concurrency(self.concurrency)
@@ -84,13 +88,14 @@ impl Config {
             .handler(demo::Sleep)
             .handler(demo::Http::new(self.http_allow))
             .build()?;
-        Ok(App { worker })
+        Ok(App { worker, readiness })
     }
 }
 
 /// A worker process.
 pub struct App {
     worker: Worker,
+    readiness: Readiness,
 }
 
 impl App {
@@ -98,6 +103,12 @@ impl App {
     #[must_use]
     pub fn id(&self) -> &str {
         self.worker.id()
+    }
+
+    /// Whether Redis answers it.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Runs until `stop`, then finishes or gives back what runs.

@@ -177,3 +177,31 @@ fn a_service_that_cannot_start_says_why() {
             .contains("nothing to do")
     );
 }
+
+#[tokio::test]
+async fn services_without_http_of_their_own_answer_probes_on_metrics_addr() {
+    let fleet = Fleet::start("10").await;
+    for service in ["worker", "scheduler", "projector"] {
+        let address = format!("127.0.0.1:{}", taskweir_testkit::free_port());
+        let _process = fleet.spawn(service, &[("METRICS_ADDR", &address)]);
+        let get = async |path: &str| {
+            fleet
+                .http
+                .get(format!("http://{address}{path}"))
+                .send()
+                .await
+                .ok()
+        };
+        taskweir_testkit::eventually("ready", async || {
+            let answer = get("/health/ready").await?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        assert!(get("/health/live").await.unwrap().status().is_success());
+        let metrics = get("/metrics").await.unwrap().text().await.unwrap();
+        assert!(
+            metrics.contains("taskweir_build_info{version="),
+            "{service}: {metrics}"
+        );
+    }
+}
