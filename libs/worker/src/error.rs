@@ -55,6 +55,10 @@ impl TaskError {
         self
     }
 
+    pub(crate) const fn is_fatal(&self) -> bool {
+        self.kind.is_fatal()
+    }
+
     pub(crate) fn into_parts(self) -> (AttemptError, Option<Duration>) {
         (
             AttemptError::new(self.kind, self.class, self.message),

@@ -6,6 +6,7 @@ use taskweir_domain::{Command, Event, Failure, Phase, decide};
 use taskweir_store::{Finish, FinishOutcome, MAX_BATCH, StoreError, entropy};
 
 use crate::attempt::Ended;
+use crate::context::CancelReason;
 use crate::engine::Lane;
 use crate::metrics::InstrumentSet;
 
@@ -41,6 +42,9 @@ impl Settlements {
             tracing::warn!(task.id = %ended.id, task.type = %ended.task.task_type, attempt = ended.fence.attempt,
                 "dropped: its lease was lost");
             lane.hands.lock().remove(&ended.id);
+            return;
+        }
+        if gave_in(lane, &ended) {
             return;
         }
         let cancelling = lane
@@ -101,6 +105,16 @@ impl Settlements {
             kept
         });
     }
+}
+
+/// Whether a handler stopped because the worker does. That is no failure: the attempt stays in its
+/// hand and is given back with the others.
+fn gave_in(lane: &Lane, ended: &Ended) -> bool {
+    let told = |hand: &crate::hands::Hand| {
+        hand.fence == ended.fence && hand.cancel.reason() == Some(CancelReason::Shutdown)
+    };
+    let asked = lane.hands.lock().get(&ended.id).is_some_and(told);
+    asked && matches!(&ended.result, Some(Err(error)) if !error.is_fatal())
 }
 
 fn decided(ended: &Ended, cancelled: bool) -> Finish {

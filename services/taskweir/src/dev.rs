@@ -23,7 +23,25 @@ pub async fn run() -> anyhow::Result<()> {
         settings.url = started.url();
         own = Some(started);
     }
-    let result = system(&process, &settings).await;
+    let running = system(&process, &settings);
+    let result = match &mut own {
+        None => running.await,
+        Some(own) => {
+            tokio::pin!(running);
+            let kept = tokio::select! {
+                result = &mut running => Ok(result),
+                error = own.keep_alive() => Err(error),
+            };
+            match kept {
+                Ok(result) => result,
+                // Without its Redis the system has nothing to run on: it drains what it can.
+                Err(error) => {
+                    process.stop.cancel();
+                    running.await.and(Err(error))
+                }
+            }
+        }
+    };
     process.stop.cancel();
     process.beside.close();
     process.beside.wait().await;

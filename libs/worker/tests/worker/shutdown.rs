@@ -51,6 +51,27 @@ async fn what_does_not_end_is_given_back_at_no_cost() {
     worker.stop().await;
 }
 
+#[tokio::test]
+async fn a_handler_that_stops_when_told_costs_its_task_nothing() {
+    let bench = Bench::new().await;
+    let id = bench
+        .submit_with("wait", "60000", |spec| spec.retry.max_retries = 0)
+        .await;
+    let worker = bench.run(bench.builder().handler(Wait).shutdown_grace(Duration::ZERO));
+    bench.reaches(id, Status::Processing).await;
+    worker.stop().await;
+    let detail = bench.reaches(id, Status::Pending).await;
+    assert_eq!((detail.task.failures, detail.task.losses), (0, 0));
+    let events = [
+        EventType::Submitted,
+        EventType::Started,
+        EventType::Progressed,
+        EventType::Released,
+    ];
+    let seen = bench.events(id).await;
+    assert_eq!((seen.first(), seen.last()), (events.first(), events.last()));
+}
+
 /// Never ends and never listens.
 struct Deaf;
 

@@ -15,21 +15,37 @@ const PORT_FILE: &str = "redis.port";
 /// The port to try first, so that `redis-cli -p 6390` usually works.
 const FIRST_PORT: u16 = 6_390;
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A Redis of our own.
 pub struct OwnRedis {
     port: u16,
+    data: PathBuf,
     /// `None` where an earlier `dev` left it running.
     child: Option<Child>,
 }
 
-fn free_port() -> anyhow::Result<u16> {
+fn free_port(wanted: u16) -> anyhow::Result<u16> {
     let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port));
-    let listener = bind(FIRST_PORT)
+    let listener = bind(wanted)
         .or_else(|_| bind(0))
         .context("no free port for Redis")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// Starts a server on the usual port, or on another: one that was free a moment ago may be taken.
+async fn spawn_somewhere(data: &Path) -> anyhow::Result<(u16, Child)> {
+    let mut last = None;
+    for wanted in [FIRST_PORT, 0, 0] {
+        let port = free_port(wanted)?;
+        match spawn(port, data).await {
+            Ok(child) => return Ok((port, child)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("no free port for Redis")))
 }
 
 /// Sends one command in Redis' inline form and gives what comes back.
@@ -68,15 +84,46 @@ async fn wait_up(port: u16, child: &mut Child) -> anyhow::Result<()> {
     bail!("redis-server does not answer; see {DATA}/redis.log")
 }
 
+/// Whether the server at a port keeps this directory. Another program's server may have come to the
+/// port, and must be neither used nor stopped.
+async fn keeps(port: u16, data: &Path) -> bool {
+    let answer = ask(port, "CONFIG GET dir").await.unwrap_or_default();
+    data.to_str()
+        .is_some_and(|data| answer.lines().any(|line| line == data))
+}
+
 /// The server that an earlier `dev`, killed, left running on this directory.
 async fn left_over(data: &Path) -> Option<u16> {
-    let port: u16 = std::fs::read_to_string(data.join(PORT_FILE))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let answer = ask(port, "CONFIG GET dir").await?;
-    answer.contains(data.to_str()?).then_some(port)
+    let text = std::fs::read_to_string(data.join(PORT_FILE)).ok()?;
+    let port = text.trim().parse().ok()?;
+    keeps(port, data).await.then_some(port)
+}
+
+async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
+    let mut child = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args([
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "everysec",
+            "--save",
+            "",
+        ])
+        .args(["--maxmemory-policy", "noeviction", "--loglevel", "notice"])
+        .arg("--dir")
+        .arg(data)
+        .arg("--logfile")
+        .arg(data.join("redis.log"))
+        // A group of its own: Ctrl-C must reach us alone, or Redis would go before the drain.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("redis-server is not installed: run `make dev`, or set REDIS_URL")?;
+    wait_up(port, &mut child).await?;
+    Ok(child)
 }
 
 impl OwnRedis {
@@ -86,39 +133,17 @@ impl OwnRedis {
         let data: PathBuf = Path::new(DATA).canonicalize()?;
         if let Some(port) = left_over(&data).await {
             tracing::info!(port, "an earlier run left its Redis running: taken over");
-            return Ok(Self { port, child: None });
+            return Ok(Self {
+                port,
+                data,
+                child: None,
+            });
         }
-        let port = free_port()?;
-        let log = data.join("redis.log");
-        let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args([
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "everysec",
-                "--save",
-                "",
-            ])
-            .args(["--maxmemory-policy", "noeviction", "--loglevel", "notice"])
-            .arg("--dir")
-            .arg(&data)
-            .arg("--logfile")
-            .arg(&log)
-            // A group of its own: Ctrl-C must reach us alone, or Redis would go before the drain.
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("redis-server is not installed: run `make dev`, or set REDIS_URL")?;
+        let (port, child) = spawn_somewhere(&data).await?;
+        let child = Some(child);
         std::fs::write(data.join(PORT_FILE), port.to_string())?;
-        wait_up(port, &mut child).await?;
         tracing::info!(port, "private Redis with an append-only file in ./{DATA}");
-        Ok(Self {
-            port,
-            child: Some(child),
-        })
+        Ok(Self { port, data, child })
     }
 
     /// `redis://127.0.0.1:port`
@@ -126,9 +151,31 @@ impl OwnRedis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Starts it again whenever it dies; ends only with an error, when that is impossible.
+    pub async fn keep_alive(&mut self) -> anyhow::Error {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let dead = match &mut self.child {
+                Some(child) => child.try_wait().ok().flatten().is_some(),
+                None => ask(self.port, "PING").await.is_none(),
+            };
+            if dead {
+                tracing::warn!(
+                    "Redis stopped: started again; its append-only file has what it kept"
+                );
+                match spawn(self.port, &self.data).await {
+                    Ok(child) => self.child = Some(child),
+                    Err(error) => return error.context("Redis cannot be started again"),
+                }
+            }
+        }
+    }
+
     /// Stops it with its file flushed.
     pub async fn stop(mut self) {
-        ask(self.port, "SHUTDOWN").await;
+        if keeps(self.port, &self.data).await {
+            ask(self.port, "SHUTDOWN").await;
+        }
         if let Some(child) = &mut self.child
             && tokio::time::timeout(STOP_LIMIT, child.wait())
                 .await
@@ -137,6 +184,6 @@ impl OwnRedis {
             tracing::warn!("Redis does not stop: killed; its append-only file is whole");
             child.kill().await.ok();
         }
-        std::fs::remove_file(Path::new(DATA).join(PORT_FILE)).ok();
+        std::fs::remove_file(self.data.join(PORT_FILE)).ok();
     }
 }

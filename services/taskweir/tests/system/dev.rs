@@ -148,6 +148,43 @@ async fn stopped_or_killed_and_started_again_nothing_is_lost() {
     dev.reaches(&id, "completed").await;
 
     // Everything at once.
+    process.kill();
+    kill_redis(&dev);
+    let process = dev.start().await;
+    assert_eq!(
+        dev.get(&format!("/tasks/{id}")).await["status"],
+        "completed"
+    );
+    assert_eq!(
+        dev.get(&format!("/tasks/{waits}")).await["status"],
+        "scheduled"
+    );
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
+async fn its_redis_is_started_again_when_it_dies() {
+    let dev = Dev::new();
+    let process = dev.start().await;
+    let id = dev
+        .submit(&json!({ "type": "process", "delay": 3_600 }))
+        .await;
+    kill_redis(&dev);
+    let task = eventually_within(Duration::from_secs(20), "it answers again", async || {
+        let answer = dev
+            .http
+            .get(dev.url(&format!("/tasks/{id}")))
+            .send()
+            .await
+            .ok()?;
+        answer.status().is_success().then_some(answer)
+    })
+    .await;
+    assert_eq!(task.json::<Value>().await.unwrap()["status"], "scheduled");
+    assert!(process.stop().await.success());
+}
+
+fn kill_redis(dev: &Dev) {
     let redis = dev.redis_port();
     let info = std::process::Command::new("redis-cli")
         .args(["-p", &redis, "INFO", "server"])
@@ -160,7 +197,6 @@ async fn stopped_or_killed_and_started_again_nothing_is_lost() {
         .unwrap()
         .trim()
         .to_owned();
-    process.kill();
     assert!(
         std::process::Command::new("kill")
             .args(["-KILL", &pid])
@@ -168,16 +204,6 @@ async fn stopped_or_killed_and_started_again_nothing_is_lost() {
             .unwrap()
             .success()
     );
-    let process = dev.start().await;
-    assert_eq!(
-        dev.get(&format!("/tasks/{id}")).await["status"],
-        "completed"
-    );
-    assert_eq!(
-        dev.get(&format!("/tasks/{waits}")).await["status"],
-        "scheduled"
-    );
-    assert!(process.stop().await.success());
 }
 
 #[tokio::test]
