@@ -20,7 +20,7 @@ pub enum ClientError {
     #[error("{0:?} is no address of a gateway, such as http://localhost:8000")]
     Address(String),
     /// Nobody answers there.
-    #[error("no gateway answers at {base}: is it running? ({source})")]
+    #[error("no gateway answers at {base}: is it running?")]
     Away {
         /// The address.
         base: String,

@@ -138,13 +138,16 @@ impl Client {
     }
 }
 
-/// A piece of a path; what could end it is taken out, so the gateway answers that there is no such
-/// task.
+/// A piece of a path, with everything but letters and digits escaped.
 fn segment(text: &str) -> String {
-    text.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(64)
-        .collect()
+    text.bytes().fold(String::new(), |mut piece, byte| {
+        if byte.is_ascii_alphanumeric() {
+            piece.push(char::from(byte));
+        } else {
+            piece.push_str(&format!("%{byte:02X}"));
+        }
+        piece
+    })
 }
 
 async fn read(response: Response) -> Result<Value, ClientError> {

@@ -184,9 +184,13 @@ fn data(reader: &mut Reader, max: usize) -> Json {
             ),
         );
     }
-    // A lone surrogate passes a scan for JSON but is no text in any language.
-    if text.contains("\\u") && serde_json::from_str::<serde_json::Value>(text).is_err() {
-        reader.error("data", "holds an escape that is no character");
+    // What a scan for JSON lets through and no reader takes: a lone surrogate, a number beyond every
+    // range, nesting without end.
+    if serde_json::from_str::<serde_json::Value>(text).is_err() {
+        reader.error(
+            "data",
+            "holds something no reader takes: an escape that is no character, a number out of range, or more than 127 levels",
+        );
     }
     data
 }
@@ -244,7 +248,7 @@ fn labels(reader: &mut Reader) -> BTreeMap<String, String> {
         if key.is_empty() || key.len() > MAX_LABEL_KEY || key.contains('=') || !readable(key) {
             reader.error(
                 "labels",
-                format!("a label's name takes 1 to {MAX_LABEL_KEY} printable bytes without '='"),
+                format!("names take 1 to {MAX_LABEL_KEY} printable bytes without '='"),
             );
         }
         if value.len() > MAX_LABEL_VALUE || !readable(value) {

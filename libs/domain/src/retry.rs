@@ -30,19 +30,19 @@ pub struct RetryPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RetryPolicyError {
     /// Too many retries.
-    #[error("max_retries must be at most {MAX_RETRIES}")]
+    #[error("must be at most {MAX_RETRIES}")]
     MaxRetries,
     /// Longer than 30 days.
-    #[error("initial_delay must be at most 30 days")]
+    #[error("must be at most 30 days")]
     InitialDelay,
     /// Not a number from 1 to 1000.
-    #[error("multiplier must be from 1 to 1000")]
+    #[error("must be from 1 to 1000")]
     Multiplier,
     /// Longer than 30 days.
-    #[error("max_delay must be at most 30 days")]
+    #[error("must be at most 30 days")]
     MaxDelay,
     /// Not a number from 0 to 1.
-    #[error("jitter must be from 0 to 1")]
+    #[error("must be from 0 to 1")]
     Jitter,
 }
 

@@ -75,6 +75,13 @@ fn each_bad_field_is_named() {
     refused(r#"{"type":"a","labels":{"a=b":"x"}}"#, "labels");
     refused(r#"{"type":"a","colour":"red"}"#, "colour");
     refused(r#"{"type":"a","data":"\ud800"}"#, "data");
+    refused(r#"{"type":"a","data":1e400}"#, "data");
+    let deep = format!(
+        r#"{{"type":"a","data":{}1{}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    refused(&deep, "data");
     refused(
         &format!(r#"{{"type":"a","data":"{}"}}"#, "x".repeat(300_000)),
         "data",

@@ -72,9 +72,9 @@ pub async fn serve(
         stopping,
         Some(Duration::from_secs(1)),
     );
-    served.await.map_err(|source| ListenError::Bind {
+    served.await.map_err(|cause| ListenError::Bind {
         address: bound,
         variable: address.variable,
-        source,
+        cause,
     })
 }

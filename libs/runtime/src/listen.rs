@@ -10,14 +10,14 @@ use crate::{Env, EnvError};
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The port is taken, or the address is not ours.
-    #[error("cannot listen on {address} ({variable}): {source}")]
+    #[error("cannot listen on {address} ({variable}): {cause}")]
     Bind {
         /// The address.
         address: SocketAddr,
         /// The variable that sets it.
         variable: &'static str,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Anybody could do anything.
     #[error(
@@ -75,10 +75,10 @@ impl ListenAddress {
             return Err(ListenError::Open { address, variable });
         }
         let bound = TcpListener::bind(address).into_acceptor().await;
-        let acceptor = bound.map_err(|source| ListenError::Bind {
+        let acceptor = bound.map_err(|cause| ListenError::Bind {
             address,
             variable,
-            source,
+            cause,
         })?;
         let local = acceptor.local_addr();
         let bound = local

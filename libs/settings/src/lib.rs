@@ -105,11 +105,11 @@ pub fn submit(env: &Env) -> Result<DraftLimits, EnvError> {
         })
     };
     let max_payload = env.size("MAX_PAYLOAD", 256 * 1024)?;
-    if max_payload > 1024 * 1024 {
+    if max_payload == 0 || max_payload > 1024 * 1024 {
         return Err(EnvError::Value {
             name: "MAX_PAYLOAD".to_owned(),
             value: env.text("MAX_PAYLOAD").unwrap_or_default(),
-            takes: "at most 1MiB: store more elsewhere and pass its address".to_owned(),
+            takes: "up to 1MiB: store more elsewhere and pass its address".to_owned(),
         });
     }
     Ok(DraftLimits {

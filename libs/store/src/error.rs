@@ -10,13 +10,13 @@ pub enum StoreError {
     /// Redis cannot be reached or does not take commands now; whether a script ran is unknown.
     /// Repeating the call is safe.
     #[error("Redis is away: {0}")]
-    Unavailable(#[source] RedisError),
+    Unavailable(RedisError),
     /// Redis is out of memory and refuses what would need more.
     #[error("Redis is out of memory")]
     OutOfMemory,
     /// Redis answered with an error that repeating will not mend.
     #[error("Redis refused: {0}")]
-    Refused(#[source] RedisError),
+    Refused(RedisError),
     /// Redis answered something we cannot read: another program wrote to our keys, or a bug.
     #[error("unexpected reply of {what}: {detail}")]
     Reply {

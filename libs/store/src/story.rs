@@ -105,7 +105,10 @@ impl Store {
             other => other?,
         };
         Ok(match outcomes.as_slice() {
-            [ActionOutcome::Done] => DlqOutcome::Done,
+            [ActionOutcome::Done] => {
+                tracing::info!(task.id = %id, ?verb, actor = %action.actor.0, "dead letter taken");
+                DlqOutcome::Done
+            }
             _ => DlqOutcome::Raced,
         })
     }

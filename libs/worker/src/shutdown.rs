@@ -19,6 +19,13 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Empties the hands of a partition's loop.
 pub(crate) async fn drain(fetcher: &mut Fetcher) {
     let lane = fetcher.lane.clone();
+    if lane.hands.len() > 0 {
+        tracing::info!(
+            running = lane.hands.len(),
+            grace_s = lane.config.grace.as_secs_f64(),
+            "waiting for running tasks"
+        );
+    }
     let grace_over = Instant::now() + lane.config.grace;
     let mut instruments = InstrumentSet::default();
     settle_until(fetcher, &mut instruments, grace_over).await;

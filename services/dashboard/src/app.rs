@@ -119,10 +119,10 @@ impl App {
         Server::new_with_acceptor(self.acceptor)
             .run_with_graceful_shutdown(routes(self.state), stopping, Some(DRAIN))
             .await
-            .map_err(|source| ListenError::Bind {
+            .map_err(|cause| ListenError::Bind {
                 address: self.address,
                 variable: "DASHBOARD_ADDR",
-                source,
+                cause,
             })
     }
 }

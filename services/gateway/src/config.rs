@@ -91,10 +91,10 @@ impl App {
         Server::new_with_acceptor(self.acceptor)
             .run_with_graceful_shutdown(api::routes(self.state), stopping, Some(DRAIN))
             .await
-            .map_err(|source| ListenError::Bind {
+            .map_err(|cause| ListenError::Bind {
                 address: self.address,
                 variable: "GATEWAY_ADDR",
-                source,
+                cause,
             })
     }
 }

@@ -104,19 +104,19 @@ pub struct Submit {
     #[arg(long)]
     pub priority: Option<String>,
     /// Retries after the first attempt.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub max_retries: Option<u32>,
     /// Seconds before the first retry.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
     pub initial_delay: Option<f64>,
     /// Seconds to wait before it is ready.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
     pub delay: Option<f64>,
     /// When it becomes ready, RFC 3339.
     #[arg(long)]
     pub run_at: Option<String>,
     /// Longest run of one attempt, seconds.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
     pub timeout: Option<f64>,
     /// A label, as name=value; may be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE")]
@@ -152,11 +152,46 @@ pub struct List {
     pub cursor: Option<String>,
 }
 
+/// Which dead letters to list.
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    /// Only of this queue.
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// Only of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Only with this error class.
+    #[arg(long)]
+    pub error: Option<String>,
+    /// Prefix of the id, or part of the type or of the error.
+    #[arg(long, short)]
+    pub q: Option<String>,
+    /// Tasks at most, 1 to 500.
+    #[arg(long)]
+    pub limit: Option<u32>,
+    /// The cursor of the page before.
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+/// A number of seconds that JSON can carry.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "a number of seconds is needed".to_owned())?;
+    if seconds.is_finite() && seconds >= 0.0 {
+        Ok(seconds)
+    } else {
+        Err("a number of seconds from 0 on is needed".to_owned())
+    }
+}
+
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
     /// List them, the latest first.
-    List(List),
+    List(DeadLetters),
     /// Retry one with a fresh budget.
     Retry {
         /// Its id.

@@ -2,12 +2,12 @@
 
 mod table;
 
-use anyhow::Context;
 use serde_json::{Map, Value};
 use taskweir_client::Client;
 use taskweir_runtime::Env;
 
-use crate::cli::{ClientCommand, Dlq, List, Submit};
+use crate::cli::{ClientCommand, DeadLetters, Dlq, List, Submit};
+use crate::output::{Misuse, say};
 
 /// Calls the gateway and prints its answer.
 pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
@@ -15,14 +15,14 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
     let base = env
         .text("TASKWEIR_URL")
         .unwrap_or_else(|| "http://localhost:8000".to_owned());
-    let client = Client::new(&base)?;
+    let client = Client::new(&base).map_err(|error| Misuse(format!("TASKWEIR_URL: {error}")))?;
     let (answer, show): (Value, fn(&Value)) = match command {
         ClientCommand::Submit(submit) => (client.submit(&request(submit)?).await?, table::accepted),
         ClientCommand::Get { id } => (client.task(&id).await?, table::task),
         ClientCommand::List(list) => (client.tasks(&query(list)).await?, table::tasks),
         ClientCommand::History { id } => (client.history(&id).await?, table::history),
         ClientCommand::Dlq(Dlq::List(list)) => {
-            (client.dead_letters(&query(list)).await?, table::tasks)
+            (client.dead_letters(&dead_query(list)).await?, table::tasks)
         }
         ClientCommand::Dlq(Dlq::Retry { id }) => {
             (client.retry_dead_letter(&id).await?, table::accepted)
@@ -39,7 +39,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         ClientCommand::Stats => (client.stats().await?, table::stats),
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
     } else {
         show(&answer);
     }
@@ -51,8 +51,10 @@ fn request(submit: Submit) -> anyhow::Result<Value> {
     let mut body = Map::new();
     body.insert("type".to_owned(), submit.kind.into());
     if let Some(data) = submit.data {
-        let data: Value = serde_json::from_str(&data).with_context(|| {
-            format!("DATA must be JSON; for a text, quote it twice: '\"{data}\"'")
+        let data: Value = serde_json::from_str(&data).map_err(|_| {
+            Misuse(format!(
+                "DATA must be JSON; for a text, quote it twice: '\"{data}\"'"
+            ))
         })?;
         body.insert("data".to_owned(), data);
     }
@@ -75,7 +77,9 @@ fn request(submit: Submit) -> anyhow::Result<Value> {
     );
     let mut labels = Map::new();
     for label in submit.labels {
-        let (name, value) = label.split_once('=').context("--label takes NAME=VALUE")?;
+        let (name, value) = label
+            .split_once('=')
+            .ok_or_else(|| Misuse("--label takes NAME=VALUE".to_owned()))?;
         labels.insert(name.to_owned(), value.into());
     }
     if !labels.is_empty() {
@@ -99,4 +103,17 @@ fn query(list: List) -> Vec<(&'static str, String)> {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
+}
+
+fn dead_query(list: DeadLetters) -> Vec<(&'static str, String)> {
+    query(List {
+        status: None,
+        queue: list.queue,
+        kind: list.kind,
+        label: None,
+        error: list.error,
+        q: list.q,
+        limit: list.limit,
+        cursor: list.cursor,
+    })
 }

@@ -5,11 +5,37 @@ mod redis;
 use std::net::SocketAddr;
 
 use anyhow::Context;
+use taskweir_runtime::{Env, EnvError};
+use taskweir_store::{MigrateOptions, RedisSettings};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::output::say;
 use crate::serve::Process;
 use redis::OwnRedis;
+
+/// What every part is told.
+struct Settings {
+    redis: RedisSettings,
+    migrate: MigrateOptions,
+    gateway: taskweir_gateway::Config,
+    dashboard: taskweir_dashboard::Config,
+    worker: taskweir_worker_service::Config,
+    scheduler: taskweir_scheduler::Config,
+}
+
+impl Settings {
+    fn from_env(env: &Env) -> Result<Self, EnvError> {
+        Ok(Self {
+            redis: taskweir_settings::redis(env)?,
+            migrate: taskweir_settings::migrate(env)?,
+            gateway: taskweir_gateway::Config::from_env(env)?,
+            dashboard: taskweir_dashboard::Config::from_env(env)?,
+            worker: taskweir_worker_service::Config::from_env(env)?,
+            scheduler: taskweir_scheduler::Config::from_env(env)?,
+        })
+    }
+}
 
 /// Runs everything until Ctrl-C.
 pub async fn run() -> anyhow::Result<()> {
@@ -17,13 +43,14 @@ pub async fn run() -> anyhow::Result<()> {
     let env = &process.env;
     let told = env.text("REDIS_URL").is_some() || env.text("REDIS_HOST").is_some();
     let mut own = None;
-    let mut settings = taskweir_settings::redis(env)?;
+    // Before anything is started: a bad value must leave nothing behind.
+    let mut settings = Settings::from_env(env)?;
     if !told {
         let started = OwnRedis::start().await?;
-        settings.url = started.url();
+        settings.redis.url = started.url();
         own = Some(started);
     }
-    let running = system(&process, &settings);
+    let running = system(&process, settings);
     let result = match &mut own {
         None => running.await,
         Some(own) => {
@@ -51,9 +78,9 @@ pub async fn run() -> anyhow::Result<()> {
     result
 }
 
-async fn system(process: &Process, redis: &taskweir_store::RedisSettings) -> anyhow::Result<()> {
-    let env = &process.env;
-    let migrated = taskweir_store::migrate(redis, taskweir_settings::migrate(env)?)
+async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
+    let redis = &settings.redis.clone();
+    let migrated = taskweir_store::migrate(redis, settings.migrate)
         .await
         .with_context(|| format!("Redis at {}", redis.address()))?;
     tracing::info!(
@@ -62,21 +89,28 @@ async fn system(process: &Process, redis: &taskweir_store::RedisSettings) -> any
         "layout"
     );
 
+    let Settings {
+        gateway,
+        dashboard,
+        worker,
+        scheduler,
+        ..
+    } = settings;
     let gateway = taskweir_gateway::Config {
         redis: redis.clone(),
-        ..taskweir_gateway::Config::from_env(env)?
+        ..gateway
     };
     let dashboard = taskweir_dashboard::Config {
         redis: redis.clone(),
-        ..taskweir_dashboard::Config::from_env(env)?
+        ..dashboard
     };
     let worker = taskweir_worker_service::Config {
         redis: redis.clone(),
-        ..taskweir_worker_service::Config::from_env(env)?
+        ..worker
     };
     let scheduler = taskweir_scheduler::Config {
         redis: redis.clone(),
-        ..taskweir_scheduler::Config::from_env(env)?
+        ..scheduler
     };
     let projector = taskweir_projector::Config {
         redis: redis.clone(),
@@ -109,12 +143,12 @@ async fn system(process: &Process, redis: &taskweir_store::RedisSettings) -> any
     services.spawn(projector.run(rest));
     services.close();
     services.wait().await;
-    println!("stopped; every task is kept");
+    say("stopped; every task is kept\n");
     Ok(())
 }
 
-fn greet(gateway: SocketAddr, dashboard: SocketAddr, redis: &taskweir_store::RedisSettings) {
-    println!(
+fn greet(gateway: SocketAddr, dashboard: SocketAddr, redis: &RedisSettings) {
+    say(&format!(
         "
 Taskweir runs. Ctrl-C stops it; every task is kept.
 
@@ -128,5 +162,5 @@ Try:
     -d '{{\"type\": \"process\", \"data\": \"hello-world\", \"priority\": \"high\"}}'
 ",
         redis.address()
-    );
+    ));
 }

@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod dev;
 mod help;
+mod output;
 mod serve;
 
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("taskweir: {error:#}");
-            ExitCode::FAILURE
+            let misuse = error.is::<output::Misuse>();
+            ExitCode::from(if misuse { 2 } else { 1 })
         }
     }
 }

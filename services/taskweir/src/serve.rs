@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cli::Service;
+use crate::output::say;
 
 /// What every process of a service begins with.
 pub struct Process {
@@ -126,9 +127,13 @@ pub async fn migrate() -> anyhow::Result<()> {
         partitions,
     } = taskweir_store::migrate(&redis, taskweir_settings::migrate(&env)?).await?;
     if from == to {
-        println!("layout version {to}, {partitions} partitions: nothing to do");
+        say(&format!(
+            "layout version {to}, {partitions} partitions: nothing to do\n"
+        ));
     } else {
-        println!("layout version {from} -> {to}, {partitions} partitions");
+        say(&format!(
+            "layout version {from} -> {to}, {partitions} partitions\n"
+        ));
     }
     Ok(())
 }

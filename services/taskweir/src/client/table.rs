@@ -4,6 +4,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
+use crate::output::say;
+
 /// A value as a cell: texts without quotes, nothing for what is absent.
 fn cell(value: &Value) -> String {
     match value {
@@ -23,7 +25,7 @@ fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     for row in rows {
         table.add_row(row);
     }
-    println!("{table}");
+    say(&format!("{table}\n"));
 }
 
 /// Columns of a list, each by its pointer into the item.
@@ -37,7 +39,11 @@ fn list(items: &Value, columns: &[(&str, &str)]) {
 }
 
 pub fn accepted(answer: &Value) {
-    println!("{} {}", cell(&answer["id"]), cell(&answer["status"]));
+    say(&format!(
+        "{} {}\n",
+        cell(&answer["id"]),
+        cell(&answer["status"])
+    ));
 }
 
 pub fn task(answer: &Value) {
@@ -63,7 +69,7 @@ pub fn tasks(answer: &Value) {
         ],
     );
     if let Some(cursor) = answer["cursor"].as_str() {
-        println!("more: --cursor {cursor}");
+        say(&format!("more: --cursor {cursor}\n"));
     }
 }
 
@@ -92,7 +98,9 @@ pub fn queues(answer: &Value) {
             ("High", "/depth/high/ready"),
             ("Normal", "/depth/normal/ready"),
             ("Low", "/depth/low/ready"),
+            ("Parked", "/parked"),
             ("Running", "/by_status/processing"),
+            ("Scheduled", "/by_status/scheduled"),
             ("Retrying", "/by_status/retrying"),
             ("Dead", "/by_status/failed"),
             ("Oldest (s)", "/oldest_ready_age_seconds"),
@@ -122,11 +130,11 @@ pub fn stats(answer: &Value) {
         totals.map(|(status, count)| vec![status.clone(), cell(count)]),
     );
     let ledger = &answer["ledger"];
-    println!(
-        "submitted {}, accounted {}, redelivered {}, late completions refused {}",
+    say(&format!(
+        "submitted {}, accounted {}, redelivered {}, late completions refused {}\n",
         cell(&ledger["submitted"]),
         cell(&ledger["accounted"]),
         cell(&ledger["redeliveries"]),
         cell(&ledger["late_completions_refused"]),
-    );
+    ));
 }

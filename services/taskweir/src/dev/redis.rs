@@ -1,5 +1,6 @@
 //! The private Redis of `taskweir dev`: durable, in `./data`, on a loopback port of its own.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::process::{Child, Command};
 const DATA: &str = "data";
 /// Holds the port of the server that keeps this directory, to find it after a crash of ours.
 const PORT_FILE: &str = "redis.port";
+const LOCK_FILE: &str = "dev.lock";
 /// The port to try first, so that `redis-cli -p 6390` usually works.
 const FIRST_PORT: u16 = 6_390;
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -23,6 +25,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 pub struct OwnRedis {
     port: u16,
     data: PathBuf,
+    /// Held while we live, so that no second `dev` runs in this directory.
+    lock: File,
     /// `None` where an earlier `dev` left it running.
     child: Option<Child>,
 }
@@ -123,6 +127,11 @@ async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
         .spawn()
         .context("redis-server is not installed: run `make dev`, or set REDIS_URL")?;
     wait_up(port, &mut child).await?;
+    // Whoever answers must be ours: our own server may have lost the race for the port.
+    if !keeps(port, data).await {
+        child.kill().await.ok();
+        bail!("port {port} was taken by another Redis");
+    }
     Ok(child)
 }
 
@@ -131,11 +140,18 @@ impl OwnRedis {
     pub async fn start() -> anyhow::Result<Self> {
         std::fs::create_dir_all(DATA).with_context(|| format!("cannot make ./{DATA}"))?;
         let data: PathBuf = Path::new(DATA).canonicalize()?;
+        let lock = File::create(data.join(LOCK_FILE))?;
+        if lock.try_lock().is_err() {
+            bail!(
+                "another `taskweir dev` runs in this directory; stop it, or use another directory"
+            );
+        }
         if let Some(port) = left_over(&data).await {
             tracing::info!(port, "an earlier run left its Redis running: taken over");
             return Ok(Self {
                 port,
                 data,
+                lock,
                 child: None,
             });
         }
@@ -143,7 +159,12 @@ impl OwnRedis {
         let child = Some(child);
         std::fs::write(data.join(PORT_FILE), port.to_string())?;
         tracing::info!(port, "private Redis with an append-only file in ./{DATA}");
-        Ok(Self { port, data, child })
+        Ok(Self {
+            port,
+            data,
+            lock,
+            child,
+        })
     }
 
     /// `redis://127.0.0.1:port`
@@ -157,7 +178,7 @@ impl OwnRedis {
             tokio::time::sleep(LOOK_EVERY).await;
             let dead = match &mut self.child {
                 Some(child) => child.try_wait().ok().flatten().is_some(),
-                None => ask(self.port, "PING").await.is_none(),
+                None => !keeps(self.port, &self.data).await,
             };
             if dead {
                 tracing::warn!(
@@ -185,5 +206,6 @@ impl OwnRedis {
             child.kill().await.ok();
         }
         std::fs::remove_file(self.data.join(PORT_FILE)).ok();
+        self.lock.unlock().ok();
     }
 }

@@ -13,6 +13,7 @@ pub struct Http {
 
 /// What `http` takes.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with `url` and `body`")]
 pub struct Request {
     url: String,
     #[serde(default)]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use taskweir_worker::{Context, Handler, TaskError};
+use taskweir_worker::{CancelReason, Context, Handler, TaskError};
 
 /// `sleep`: sleeps `data.seconds`, tells how far it is, and can be cancelled.
 #[derive(Debug)]
@@ -9,6 +9,7 @@ pub struct Sleep;
 
 /// What `sleep` takes.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with the number `seconds`")]
 pub struct Seconds {
     seconds: f64,
 }
@@ -31,7 +32,13 @@ impl Handler for Sleep {
             tokio::select! {
                 () = tokio::time::sleep(step) => {}
                 () = context.cancelled() => {
-                    return Err(TaskError::retry(format!("woken: {:?}", context.cancel_reason())));
+                    let told = match context.cancel_reason() {
+                        Some(CancelReason::Cancelled) => "woken: somebody cancelled the task",
+                        Some(CancelReason::LeaseLost) => "woken: the worker lost its lease",
+                        Some(CancelReason::Timeout) => "woken: the timeout has passed",
+                        _ => "woken: the worker stops",
+                    };
+                    return Err(TaskError::retry(told));
                 }
             }
             context.progress(f64::from(done + 1) * 100.0 / f64::from(STEPS), None);
