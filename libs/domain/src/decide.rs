@@ -7,6 +7,7 @@ use crate::event::{
     DlqRemoved, DlqRetried, Event, Expired, LateCompletionRefused, LeaseExpired, Progressed,
     ReleaseReason, Released, Requeued, Started, Submitted,
 };
+use crate::retry::MAX_DELAY_MS;
 use crate::task::{Phase, Task};
 
 /// Why a command changes nothing.
@@ -206,9 +207,10 @@ fn failed(task: &Task, fence: &Fence, failure: &Failure) -> Event {
         }
         .into();
     }
-    let delay_ms = failure
-        .retry_in_ms
-        .unwrap_or_else(|| retry.delay_ms(task.failures + 1, failure.unit));
+    let delay_ms = failure.retry_in_ms.map_or_else(
+        || retry.delay_ms(task.failures + 1, failure.unit),
+        |ms| ms.min(MAX_DELAY_MS),
+    );
     AttemptFailed {
         attempt: fence.attempt,
         holder: fence.holder.clone(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Largest retry budget that can be asked for.
 const MAX_RETRIES: u32 = 1_000;
 /// Longest delay between attempts: 30 days, in ms.
-const MAX_DELAY_MS: u64 = 30 * 24 * 3_600 * 1_000;
+pub(crate) const MAX_DELAY_MS: u64 = 30 * 24 * 3_600 * 1_000;
 /// Largest growth factor.
 const MAX_MULTIPLIER: f64 = 1_000.0;
 

@@ -8,4 +8,4 @@ pub mod readiness;
 pub mod telemetry;
 
 pub use env::{Env, EnvError};
-pub use readiness::Readiness;
+pub use readiness::{Feeder, Readiness};

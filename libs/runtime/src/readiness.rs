@@ -1,67 +1,90 @@
 //! Whether a process gets on with its work: a watchdog that its loops feed.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Fed by a loop whenever it got on; not ready once it has not for a while.
+/// Ready while every loop of the process gets on.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    state: Arc<Mutex<State>>,
+    parts: Arc<Mutex<Vec<State>>>,
     patience: Duration,
+}
+
+/// The food bowl of one loop.
+#[derive(Debug, Clone)]
+pub struct Feeder {
+    parts: Arc<Mutex<Vec<State>>>,
+    index: usize,
 }
 
 #[derive(Debug)]
 struct State {
+    name: String,
     fed: Option<Instant>,
     alarm: Option<String>,
 }
 
+fn lock(parts: &Mutex<Vec<State>>) -> MutexGuard<'_, Vec<State>> {
+    parts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Readiness {
-    /// Not ready until fed, and not ready again when unfed for longer than `patience`.
+    /// Not ready until every part was fed, and not again when one is unfed for longer than `patience`.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self {
-            state: Arc::new(Mutex::new(State {
-                fed: None,
-                alarm: None,
-            })),
+            parts: Arc::default(),
             patience,
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The loop got on.
-    pub fn feed(&self) {
-        let mut state = self.state();
-        state.fed = Some(Instant::now());
-        state.alarm = None;
-    }
-
-    /// The loop cannot go on, and says why.
-    pub fn alarm(&self, why: impl Into<String>) {
-        self.state().alarm = Some(why.into());
+    /// Adds a loop that must get on.
+    #[must_use]
+    pub fn part(&self, name: impl Into<String>) -> Feeder {
+        let mut parts = lock(&self.parts);
+        parts.push(State {
+            name: name.into(),
+            fed: None,
+            alarm: None,
+        });
+        Feeder {
+            parts: Arc::clone(&self.parts),
+            index: parts.len() - 1,
+        }
     }
 
     /// Why the process is not ready; `None` where it is.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        let state = self.state();
-        if let Some(alarm) = &state.alarm {
-            return Some(alarm.clone());
+        let parts = lock(&self.parts);
+        if parts.is_empty() {
+            return Some("starting".to_owned());
         }
-        match state.fed {
-            None => Some("starting".to_owned()),
-            Some(fed) if fed.elapsed() > self.patience => Some(format!(
-                "nothing has succeeded for {} s",
-                fed.elapsed().as_secs()
-            )),
-            Some(_) => None,
-        }
+        parts.iter().find_map(|part| {
+            let why = match (&part.alarm, part.fed) {
+                (Some(alarm), _) => alarm.clone(),
+                (None, None) => "starting".to_owned(),
+                (None, Some(fed)) if fed.elapsed() > self.patience => {
+                    format!("nothing has succeeded for {} s", fed.elapsed().as_secs())
+                }
+                (None, Some(_)) => return None,
+            };
+            Some(format!("{}: {why}", part.name))
+        })
+    }
+}
+
+impl Feeder {
+    /// The loop got on.
+    pub fn feed(&self) {
+        let part = &mut lock(&self.parts)[self.index];
+        part.fed = Some(Instant::now());
+        part.alarm = None;
+    }
+
+    /// The loop cannot go on, and says why.
+    pub fn alarm(&self, why: impl Into<String>) {
+        lock(&self.parts)[self.index].alarm = Some(why.into());
     }
 }
 
@@ -72,18 +95,27 @@ mod tests {
     use super::Readiness;
 
     #[test]
-    fn ready_only_while_fed() {
+    fn ready_only_while_every_part_is_fed() {
         let ready = Readiness::new(Duration::from_secs(60));
         assert_eq!(ready.trouble().as_deref(), Some("starting"));
-        ready.feed();
+        let (one, other) = (ready.part("one"), ready.part("other"));
+        one.feed();
+        assert_eq!(ready.trouble().as_deref(), Some("other: starting"));
+        other.feed();
         assert_eq!(ready.trouble(), None);
-        ready.alarm("stuck");
-        assert_eq!(ready.trouble().as_deref(), Some("stuck"));
-        ready.feed();
+        one.alarm("stuck");
+        other.feed();
+        assert_eq!(ready.trouble().as_deref(), Some("one: stuck"));
+        one.feed();
         assert_eq!(ready.trouble(), None);
+    }
+
+    #[test]
+    fn unfed_for_long_is_not_ready() {
         let impatient = Readiness::new(Duration::ZERO);
-        impatient.feed();
-        std::thread::yield_now();
-        while impatient.trouble().is_none() {}
+        impatient.part("one").feed();
+        while impatient.trouble().is_none() {
+            std::thread::yield_now();
+        }
     }
 }

@@ -27,7 +27,7 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
         Some(_) => {
             return Err(EnvError::Secret {
                 name: "REDIS_URL".to_owned(),
-                takes: "a URL such as redis://user:password@host:6379".to_owned(),
+                takes: "a URL such as redis://user:password@host:6379 (no TLS yet)".to_owned(),
             });
         }
         None => {

@@ -2,7 +2,8 @@
 //! commands that block.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
@@ -21,6 +22,10 @@ const PIPELINE_BUFFER: usize = 4_096;
 /// Longest wait for the answer of a command that does not block.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Silence after which a connection is asked whether its peer still lives.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Time-outs in a row after which a connection is given up, however healthy it looks.
+const MAX_TIMEOUTS: u32 = 3;
 /// What a blocking command may take beyond the time it was told to block.
 const BLOCK_MARGIN: Duration = Duration::from_secs(5);
 /// Longest time any command of ours blocks.
@@ -56,7 +61,15 @@ impl RedisSettings {
 
     pub(crate) fn client(&self) -> Result<Client, StoreError> {
         let info = self.url.as_str().into_connection_info()?;
-        let tcp = TcpSettings::default().set_nodelay(true);
+        // Without these, a peer that vanished without a word is waited for a quarter of an hour.
+        let keepalive = redis::io::tcp::socket2::TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE);
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(keepalive);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(KEEPALIVE * 2);
         Ok(Client::open(info.set_tcp_settings(tcp))?)
     }
 }
@@ -123,7 +136,7 @@ impl bb8::ManageConnection for ExclusiveManager {
 /// The store: a layout in a Redis, ready for use. Clones share their connections.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) connection: ConnectionManager,
+    pub(crate) link: Link,
     pool: bb8::Pool<ExclusiveManager>,
     partitions: Arc<Vec<Arc<Keys>>>,
     pub(crate) limits: Limits,
@@ -139,15 +152,73 @@ impl fmt::Debug for Store {
     }
 }
 
-pub(crate) async fn connect(settings: &RedisSettings) -> Result<ConnectionManager, StoreError> {
-    let config = ConnectionManagerConfig::new()
+fn manager_config() -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_pipeline_buffer_size(PIPELINE_BUFFER)
         .set_min_delay(Duration::from_millis(50))
         .set_max_delay(Duration::from_secs(1))
-        .set_number_of_retries(3);
-    Ok(ConnectionManager::new_with_config(settings.client()?, config).await?)
+        .set_number_of_retries(3)
+}
+
+pub(crate) async fn connect(settings: &RedisSettings) -> Result<ConnectionManager, StoreError> {
+    Ok(ConnectionManager::new_with_config(settings.client()?, manager_config()).await?)
+}
+
+/// The shared connection. It reconnects by itself when it breaks; what does not break it but makes it
+/// useless (a primary that became a replica, a peer that answers no more) makes us take a new one.
+#[derive(Clone)]
+pub(crate) struct Link {
+    client: Client,
+    current: Arc<RwLock<ConnectionManager>>,
+    timeouts: Arc<AtomicU32>,
+}
+
+impl Link {
+    fn new(client: Client, connection: ConnectionManager) -> Self {
+        Self {
+            client,
+            current: Arc::new(RwLock::new(connection)),
+            timeouts: Arc::default(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> ConnectionManager {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Hears how a call went.
+    fn note(&self, result: Result<&Value, &RedisError>) {
+        let read_only = match result {
+            Ok(Value::ServerError(error)) => error.code() == "READONLY",
+            // A script says it inside its own message.
+            Err(error) => {
+                error.code() == Some("READONLY") || error.to_string().contains("READONLY")
+            }
+            Ok(_) => false,
+        };
+        let timed_out = result.is_err_and(RedisError::is_timeout);
+        let timeouts = if timed_out {
+            self.timeouts.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            self.timeouts.store(0, Ordering::Relaxed);
+            0
+        };
+        if !read_only && timeouts < MAX_TIMEOUTS {
+            return;
+        }
+        self.timeouts.store(0, Ordering::Relaxed);
+        if let Ok(fresh) =
+            ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config())
+        {
+            tracing::warn!(read_only, "the connection to Redis is replaced");
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
 }
 
 impl Store {
@@ -176,7 +247,7 @@ impl Store {
             .connection_timeout(CONNECT_TIMEOUT * 2)
             .build_unchecked(manager);
         Ok(Self {
-            connection,
+            link: Link::new(settings.client()?, connection),
             pool,
             partitions: Arc::new(partitions),
             limits,
@@ -218,7 +289,7 @@ impl Store {
 
     fn open(&self, keys: &Arc<Keys>) -> Partition {
         Partition {
-            connection: self.connection.clone(),
+            link: self.link.clone(),
             pool: self.pool.clone(),
             keys: Arc::clone(keys),
             limits: self.limits,
@@ -252,7 +323,7 @@ impl Store {
     /// # Errors
     /// It does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         Ok(redis::cmd("PING").query_async(&mut connection).await?)
     }
 
@@ -261,7 +332,7 @@ impl Store {
     /// # Errors
     /// Redis is away or refuses.
     pub async fn info(&self, section: &str, field: &str) -> Result<Option<String>, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let info: String = redis::cmd("INFO")
             .arg(section)
             .query_async(&mut connection)
@@ -273,7 +344,7 @@ impl Store {
 /// One partition of the store.
 #[derive(Clone)]
 pub struct Partition {
-    pub(crate) connection: ConnectionManager,
+    pub(crate) link: Link,
     pool: bb8::Pool<ExclusiveManager>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) limits: Limits,
@@ -297,7 +368,7 @@ impl Partition {
         cmd.arg(script.hash()).arg(keys);
         fill(&mut cmd);
         let began = Instant::now();
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let mut result = connection.send_packed_command(&cmd).await;
         if result.as_ref().is_err_and(forgotten)
             || matches!(&result, Ok(Value::ServerError(error)) if error.code() == "NOSCRIPT")
@@ -311,6 +382,7 @@ impl Partition {
         }
         metrics::histogram!("redis_command_duration_seconds", "command" => script.name())
             .record(began.elapsed().as_secs_f64());
+        self.link.note(result.as_ref());
         match result? {
             Value::ServerError(error) => Err(RedisError::from(error).into()),
             value => Ok(value),

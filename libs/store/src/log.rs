@@ -97,7 +97,7 @@ impl Partition {
     /// # Errors
     /// Redis is away, or the log is not a stream.
     pub async fn read_log(&self, after: Position, count: usize) -> Result<LogRead, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let value: Value = redis::cmd("XRANGE")
             .arg(self.keys.log())
             .arg(format!("({after}"))
@@ -130,7 +130,7 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn log_end(&self) -> Result<(Position, u64), StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let (last, length): (Value, u64) = redis::pipe()
             .cmd("XREVRANGE")
             .arg(self.keys.log())

@@ -67,7 +67,7 @@ impl Store {
     /// # Errors
     /// Redis is away.
     pub async fn server_time_ms(&self) -> Result<u64, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
         Ok(seconds * 1_000 + micros / 1_000)
     }
@@ -172,7 +172,7 @@ impl Store {
     pub async fn log_bytes(&self) -> Result<Vec<(PartitionIndex, u64)>, StoreError> {
         let mut sizes = Vec::new();
         for partition in self.partitions() {
-            let mut connection = self.connection.clone();
+            let mut connection = self.link.get();
             let bytes: Option<u64> = redis::cmd("MEMORY")
                 .arg("USAGE")
                 .arg(partition.keys().log())

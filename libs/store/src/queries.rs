@@ -170,7 +170,7 @@ impl Scan {
             pipe.cmd("ZREVRANGEBYLEX").arg(key).arg(&max).arg(&min);
             pipe.arg("LIMIT").arg(0).arg(CHUNK);
         }
-        let mut connection = partition.connection.clone();
+        let mut connection = partition.link.get();
         let found: Vec<Vec<String>> = pipe.query_async(&mut connection).await?;
         let mut members: Vec<String> = found.into_iter().flatten().collect();
         members.sort_unstable_by(|a, b| b.cmp(a));
@@ -298,7 +298,7 @@ impl Partition {
             return Ok(Vec::new());
         }
         let fields: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let found: Vec<Option<String>> = redis::cmd("HMGET")
             .arg(self.keys.extra())
             .arg(&fields)
@@ -316,7 +316,7 @@ impl Partition {
     }
 
     async fn counts(&self) -> Result<BTreeMap<Counter, u64>, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let value: Value = redis::cmd("HGETALL")
             .arg(self.keys.counts())
             .query_async(&mut connection)
@@ -334,7 +334,7 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn totals(&self) -> Result<Totals, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let value: Value = redis::cmd("HGETALL")
             .arg(self.keys.totals())
             .query_async(&mut connection)
@@ -369,7 +369,7 @@ impl Partition {
         for minute in &minutes {
             pipe.cmd("HGETALL").arg(self.keys.minute(*minute));
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let rows: Vec<Value> = pipe.query_async(&mut connection).await?;
         minutes
             .into_iter()

@@ -51,7 +51,7 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn queue_flags(&self) -> Result<QueueFlags, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let value: Value = redis::cmd("HGETALL")
             .arg(self.keys.meta())
             .query_async(&mut connection)
@@ -71,7 +71,7 @@ impl Partition {
     ) -> Result<QueueDepth, StoreError> {
         let reader = Reader("ready stream");
         let key = self.keys.ready(queue, priority);
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         pipe.cmd("XLEN").arg(&key);
@@ -135,7 +135,7 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn ensure_groups(&self, streams: &crate::StreamSet) -> Result<(), StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
         for key in streams.keys() {

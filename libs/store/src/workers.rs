@@ -50,7 +50,7 @@ impl Partition {
     /// Redis is away.
     pub async fn workers(&self) -> Result<(Vec<SeenWorker>, u64), StoreError> {
         let reader = Reader("workers");
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let (found, time): (Value, (u64, u64)) = redis::pipe()
             .cmd("HGETALL")
             .arg(self.keys.workers())

@@ -81,13 +81,10 @@ impl Attempt {
         }
     }
 
+    /// Completes when the lease is lost and the handler has had its time to stop by itself.
     async fn lease_lost(&self) {
-        self.context.cancel.fired().await;
-        if self.context.cancel.reason() == Some(CancelReason::LeaseLost) {
-            tokio::time::sleep(LOST_GRACE).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
+        self.context.cancel.lease_lost().await;
+        tokio::time::sleep(LOST_GRACE).await;
     }
 }
 

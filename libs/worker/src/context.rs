@@ -24,12 +24,21 @@ pub enum CancelReason {
 pub(crate) struct CancelSignal {
     token: CancellationToken,
     reason: OnceLock<CancelReason>,
+    /// Apart, because a lease may be lost after the handler was told something else.
+    lost: CancellationToken,
 }
 
 impl CancelSignal {
     pub(crate) fn fire(&self, reason: CancelReason) {
         self.reason.get_or_init(|| reason);
+        if reason == CancelReason::LeaseLost {
+            self.lost.cancel();
+        }
         self.token.cancel();
+    }
+
+    pub(crate) async fn lease_lost(&self) {
+        self.lost.cancelled().await;
     }
 
     pub(crate) fn reason(&self) -> Option<CancelReason> {

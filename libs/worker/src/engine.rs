@@ -16,6 +16,9 @@ use crate::hands::Hands;
 use crate::registry::Registry;
 use crate::{fetch, upkeep};
 
+/// Time to be forgotten; without it the janitor forgets us later.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Called whenever Redis has answered.
 pub(crate) type OnContact = Arc<dyn Fn() + Send + Sync>;
 
@@ -87,6 +90,7 @@ pub(crate) async fn run(
     let fetching = TaskTracker::new();
     let upkeep = TaskTracker::new();
     let done = CancellationToken::new();
+    let mut lanes = Vec::new();
     for partition in store.partitions() {
         let lane = Lane {
             streams: Arc::new(StreamSet::of_queues(partition.keys(), &config.queues)),
@@ -98,9 +102,13 @@ pub(crate) async fn run(
             handlers: handlers.clone(),
             stop: stop.clone(),
         };
-        // Before the first claim: what is paused must not start.
+        // Before the first claim: a stream without its group would spoil it for the others, and what
+        // is paused must not start.
+        lane.partition.ensure_groups(&lane.streams).await.ok();
         upkeep::say_present(&lane, &mut Vec::new()).await.ok();
         upkeep.spawn(upkeep::beat(lane.clone(), done.clone()));
+        upkeep.spawn(upkeep::watch(lane.clone(), done.clone()));
+        lanes.push(lane.clone());
         upkeep.spawn(upkeep::presence(lane.clone(), done.clone()));
         let (ended_sender, ended) = mpsc::unbounded_channel();
         fetching.spawn(fetch::run(lane, ended_sender, ended));
@@ -111,6 +119,16 @@ pub(crate) async fn run(
     done.cancel();
     upkeep.close();
     upkeep.wait().await;
+    // Only now: until here the worker has said that it lives.
+    let farewell = async {
+        for lane in &lanes {
+            lane.partition
+                .forget_worker(&config.id, &lane.streams)
+                .await
+                .ok();
+        }
+    };
+    tokio::time::timeout(FAREWELL, farewell).await.ok();
     tracing::info!(worker = %config.id, "worker stopped");
     Ok(())
 }

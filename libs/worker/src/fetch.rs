@@ -79,6 +79,9 @@ pub(crate) async fn run(
 
 impl Fetcher {
     async fn turn(&mut self) {
+        if Instant::now() >= self.reconcile_at {
+            self.reconcile().await;
+        }
         while let Ok(ended) = self.ended.try_recv() {
             self.take_ended(ended);
         }
@@ -182,12 +185,16 @@ impl Fetcher {
             // A slot of another partition's loop became free.
             _ = slots.acquire(), if full => {}
             () = self.lane.stop.cancelled() => {}
-            () = tokio::time::sleep_until(self.reconcile_at.into()) => {
-                self.reconcile_at = Instant::now() + RECONCILE_EVERY;
-                if let Err(error) = upkeep::reconcile(&self.lane).await {
-                    tracing::debug!(%error, "hands and pending entries could not be compared");
-                }
-            }
+            // The next turn compares hands and pending entries.
+            () = tokio::time::sleep_until(self.reconcile_at.into()) => {}
+        }
+    }
+
+    /// Gives back what is pending under our name and in no hand.
+    async fn reconcile(&mut self) {
+        self.reconcile_at = Instant::now() + RECONCILE_EVERY;
+        if let Err(error) = upkeep::give_back_unknown(&self.lane, upkeep::LOST_REPLY_MS).await {
+            tracing::debug!(%error, "hands and pending entries could not be compared");
         }
     }
 
@@ -323,7 +330,11 @@ impl Fetcher {
                 .start(&lane.streams, holder, lane.lease_ms(), starting);
             match call.await {
                 Ok(outcomes) => return Some(outcomes),
-                Err(error) if error.is_transient() && before.elapsed() < self.lane.config.lease => {
+                Err(error)
+                    if error.is_transient()
+                        && !self.lane.stop.is_cancelled()
+                        && before.elapsed() < self.lane.config.lease =>
+                {
                     self.back_off(Some(&error)).await;
                 }
                 Err(error) => {
@@ -380,13 +391,13 @@ impl Fetcher {
             entry,
             fence,
             lease_until: before + lane.config.lease,
-            started,
             cancelling: false,
             cancel: std::sync::Arc::clone(&context.cancel),
             progress: std::sync::Arc::clone(&context.progress),
             abort: None,
         };
-        lane.hands.lock().insert(work.id, hand);
+        let key = (work.id, holder.clone());
+        lane.hands.lock().insert(key.clone(), hand);
         tracing::info!(task.id = %work.id, task.type = %work.task_type, attempt = begun.attempt,
             worker = %lane.config.id, "⚙️ STARTED");
         let attempt = Attempt {
@@ -414,9 +425,8 @@ impl Fetcher {
             handler,
             ended: self.ended_sender.clone(),
         };
-        let id = work.id;
         let running = lane.handlers.spawn(attempt.run());
-        if let Some(hand) = lane.hands.lock().get_mut(&id) {
+        if let Some(hand) = lane.hands.lock().get_mut(&key) {
             hand.abort = Some(running.abort_handle());
         }
     }

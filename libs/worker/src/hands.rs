@@ -17,7 +17,6 @@ pub(crate) struct Hand {
     pub(crate) fence: Fence,
     /// By our own monotonic clock, counted from before the call that began or renewed the lease.
     pub(crate) lease_until: Instant,
-    pub(crate) started: Instant,
     /// A person asked to cancel it.
     pub(crate) cancelling: bool,
     pub(crate) cancel: Arc<CancelSignal>,
@@ -25,12 +24,16 @@ pub(crate) struct Hand {
     pub(crate) abort: Option<AbortHandle>,
 }
 
+/// Which attempt: after a lost lease the same worker may hold a task again while its old attempt
+/// still runs, so the task alone does not tell.
+pub(crate) type HandKey = (TaskId, Holder);
+
 /// The attempts of one partition. A std mutex: every critical section is short and never awaits.
 #[derive(Clone, Default)]
-pub(crate) struct Hands(Arc<Mutex<HashMap<TaskId, Hand>>>);
+pub(crate) struct Hands(Arc<Mutex<HashMap<HandKey, Hand>>>);
 
 impl Hands {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Hand>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<HandKey, Hand>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,12 +41,13 @@ impl Hands {
         self.lock().len()
     }
 
-    /// Attempts that run for longer than `age`: only they need beats.
-    pub(crate) fn beats(&self, now: Instant, age: Duration) -> Vec<Beat> {
+    /// Attempts whose lease ends within `left`: they need a beat. Counted from the lease and not from
+    /// the start, because a start may be late.
+    pub(crate) fn beats(&self, now: Instant, left: Duration) -> Vec<Beat> {
         self.lock()
             .iter()
-            .filter(|(_, hand)| now.duration_since(hand.started) >= age)
-            .map(|(id, hand)| Beat {
+            .filter(|(_, hand)| hand.lease_until.saturating_duration_since(now) <= left)
+            .map(|((id, _), hand)| Beat {
                 id: *id,
                 stream: hand.stream,
                 entry: hand.entry.clone(),
@@ -53,29 +57,28 @@ impl Hands {
     }
 
     pub(crate) fn renew(&self, id: TaskId, fence: &Fence, until: Instant) {
-        if let Some(hand) = self.lock().get_mut(&id)
-            && hand.fence == *fence
-        {
+        if let Some(hand) = self.lock().get_mut(&(id, fence.holder.clone())) {
             hand.lease_until = until;
         }
     }
 
     /// Tells the handler that a person cancelled its task.
     pub(crate) fn cancel(&self, id: TaskId, holder: &Holder) {
-        if let Some(hand) = self.lock().get_mut(&id)
-            && hand.fence.holder == *holder
-        {
+        if let Some(hand) = self.lock().get_mut(&(id, holder.clone())) {
             hand.cancelling = true;
             hand.cancel.fire(CancelReason::Cancelled);
         }
     }
 
     pub(crate) fn lose(&self, id: TaskId, fence: &Fence) {
-        if let Some(hand) = self.lock().get(&id)
-            && hand.fence == *fence
-        {
+        if let Some(hand) = self.lock().get(&(id, fence.holder.clone())) {
             hand.cancel.fire(CancelReason::LeaseLost);
         }
+    }
+
+    /// Lets go of an attempt.
+    pub(crate) fn let_go(&self, id: TaskId, fence: &Fence) {
+        self.lock().remove(&(id, fence.holder.clone()));
     }
 
     /// Stops the handlers whose lease has passed unrenewed.
@@ -97,7 +100,7 @@ impl Hands {
     pub(crate) fn take_progress(&self) -> Vec<ProgressReport> {
         self.lock()
             .iter()
-            .filter_map(|(id, hand)| {
+            .filter_map(|((id, _), hand)| {
                 let told = hand
                     .progress
                     .lock()

@@ -1,5 +1,6 @@
 //! Telling Redis how attempts ended, in batches, until it has heard.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use taskweir_domain::{Command, Event, Failure, Phase, decide};
@@ -8,12 +9,15 @@ use taskweir_store::{Finish, FinishOutcome, MAX_BATCH, StoreError, entropy};
 use crate::attempt::Ended;
 use crate::context::CancelReason;
 use crate::engine::Lane;
+use crate::hands::{Hand, HandKey};
 use crate::metrics::InstrumentSet;
 
 /// An attempt that ended, with what is to be said of it.
 struct Settlement {
     ended: Ended,
     finish: Finish,
+    /// It was decided as of a task that a person wants cancelled.
+    cancelling: bool,
     since: Instant,
 }
 
@@ -36,28 +40,53 @@ impl Settlements {
         self.waiting.is_empty()
     }
 
+    /// Whether an attempt has ended and waits to be told.
+    pub(crate) fn holds(&self, key: &HandKey) -> bool {
+        let same = |ended: &Ended| ended.id == key.0 && ended.fence.holder == key.1;
+        self.waiting
+            .iter()
+            .any(|settlement| same(&settlement.ended))
+    }
+
     /// Takes an ended attempt; one without a result is only let go of.
     pub(crate) fn add(&mut self, lane: &Lane, ended: Ended) {
         if ended.result.is_none() {
             tracing::warn!(task.id = %ended.id, task.type = %ended.task.task_type, attempt = ended.fence.attempt,
                 "dropped: its lease was lost");
-            lane.hands.lock().remove(&ended.id);
+            lane.hands.let_go(ended.id, &ended.fence);
             return;
         }
         if gave_in(lane, &ended) {
             return;
         }
+        let key = (ended.id, ended.fence.holder.clone());
         let cancelling = lane
             .hands
             .lock()
-            .get(&ended.id)
+            .get(&key)
             .is_some_and(|hand| hand.cancelling);
-        let finish = decided(&ended, cancelling);
         self.waiting.push(Settlement {
+            finish: decided(&ended, cancelling),
             ended,
-            finish,
+            cancelling,
             since: Instant::now(),
         });
+    }
+
+    /// Takes the next batch out: a task stands in it at most once, since an old and a new attempt of
+    /// one task may end together.
+    fn take_batch(&mut self) -> Vec<Settlement> {
+        let mut ids = HashSet::with_capacity(MAX_BATCH);
+        let (mut batch, mut rest) = (Vec::with_capacity(MAX_BATCH), Vec::new());
+        for settlement in self.waiting.drain(..) {
+            if batch.len() < MAX_BATCH && ids.insert(settlement.ended.id) {
+                batch.push(settlement);
+            } else {
+                rest.push(settlement);
+            }
+        }
+        self.waiting = rest;
+        batch
     }
 
     /// Sends up to a batch. What fails for now is kept and sent again.
@@ -69,26 +98,29 @@ impl Settlements {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let count = self.waiting.len().min(MAX_BATCH);
-        let batch: Vec<Finish> = self.waiting[..count]
+        let sent = self.take_batch();
+        let batch: Vec<Finish> = sent
             .iter()
             .map(|settlement| settlement.finish.clone())
             .collect();
         let outcomes = match lane.partition.finish(&lane.streams, &batch).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
+                self.waiting.extend(sent);
                 self.give_up(lane);
                 return Err(error);
             }
         };
-        let sent: Vec<Settlement> = self.waiting.drain(..count).collect();
         for (mut settlement, outcome) in sent.into_iter().zip(outcomes) {
             if outcome == FinishOutcome::Changed {
-                settlement.finish = decided(&settlement.ended, true);
+                // Whichever was believed, the other holds: a request came, or a failover lost it.
+                settlement.cancelling = !settlement.cancelling;
+                settlement.finish = decided(&settlement.ended, settlement.cancelling);
                 self.waiting.push(settlement);
                 continue;
             }
-            lane.hands.lock().remove(&settlement.ended.id);
+            lane.hands
+                .let_go(settlement.ended.id, &settlement.ended.fence);
             note(lane, instruments, &settlement, outcome);
         }
         Ok(())
@@ -100,7 +132,7 @@ impl Settlements {
             let kept = settlement.since.elapsed() < keep;
             if !kept {
                 tracing::warn!(task.id = %settlement.ended.id, "its outcome could not be told for two leases: given up");
-                lane.hands.lock().remove(&settlement.ended.id);
+                lane.hands.let_go(settlement.ended.id, &settlement.ended.fence);
             }
             kept
         });
@@ -110,10 +142,9 @@ impl Settlements {
 /// Whether a handler stopped because the worker does. That is no failure: the attempt stays in its
 /// hand and is given back with the others.
 fn gave_in(lane: &Lane, ended: &Ended) -> bool {
-    let told = |hand: &crate::hands::Hand| {
-        hand.fence == ended.fence && hand.cancel.reason() == Some(CancelReason::Shutdown)
-    };
-    let asked = lane.hands.lock().get(&ended.id).is_some_and(told);
+    let told = |hand: &Hand| hand.cancel.reason() == Some(CancelReason::Shutdown);
+    let key = (ended.id, ended.fence.holder.clone());
+    let asked = lane.hands.lock().get(&key).is_some_and(told);
     asked && matches!(&ended.result, Some(Err(error)) if !error.is_fatal())
 }
 

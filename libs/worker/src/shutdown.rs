@@ -6,13 +6,14 @@ use taskweir_domain::{Event, Fence, ReleaseReason, Released, TaskId};
 use taskweir_store::{MAX_BATCH, ReleaseOutcome, Releasing};
 
 use crate::context::CancelReason;
-use crate::engine::Lane;
 use crate::fetch::Fetcher;
 use crate::metrics::InstrumentSet;
 use crate::upkeep;
 
 /// Time handlers get to stop by themselves once the grace period is over.
 const LAST_CALL: Duration = Duration::from_millis(500);
+/// Between two tries while Redis is away.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Time to tell Redis of the rest; after it the leases will.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -34,15 +35,28 @@ pub(crate) async fn drain(fetcher: &mut Fetcher) {
         settle_until(fetcher, &mut instruments, Instant::now() + LAST_CALL).await;
     }
     let last_words = tokio::time::timeout(LAST_WORDS, async {
-        release(&lane).await;
+        settle_rest(fetcher, &mut instruments).await;
+        release(fetcher).await;
         upkeep::give_back_unknown(&lane, 0).await.ok();
-        lane.partition
-            .forget_worker(&lane.config.id, &lane.streams)
-            .await
-            .ok();
     });
     if last_words.await.is_err() {
         tracing::warn!(worker = %lane.config.id, "Redis is away: what was held is redelivered when its lease has passed");
+    }
+}
+
+/// Tells of every attempt that has ended by now: done work must not be given back.
+async fn settle_rest(fetcher: &mut Fetcher, instruments: &mut InstrumentSet) {
+    let lane = fetcher.lane.clone();
+    loop {
+        while let Ok(ended) = fetcher.ended.try_recv() {
+            fetcher.take_ended(ended);
+        }
+        if fetcher.settlements.is_empty() {
+            return;
+        }
+        if fetcher.settlements.send(&lane, instruments).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
@@ -55,13 +69,12 @@ async fn settle_until(fetcher: &mut Fetcher, instruments: &mut InstrumentSet, un
         }
         if !fetcher.settlements.is_empty() {
             let sent = fetcher.settlements.send(&lane, instruments).await;
-            if sent.is_ok() {
-                continue;
-            }
             if Instant::now() >= until {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            if sent.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
             continue;
         }
         tokio::select! {
@@ -87,12 +100,14 @@ fn releasing(id: TaskId, stream: usize, fence: Fence, cancelling: bool) -> Relea
 }
 
 /// Gives back every attempt that still runs and drops its handler.
-async fn release(lane: &Lane) {
+async fn release(fetcher: &mut Fetcher) {
+    let lane = fetcher.lane.clone();
+    let settlements = &fetcher.settlements;
     let rest: Vec<Releasing> = lane
         .hands
         .lock()
-        .drain()
-        .map(|(id, hand)| {
+        .extract_if(|key, _| !settlements.holds(key))
+        .map(|((id, _), hand)| {
             if let Some(abort) = &hand.abort {
                 abort.abort();
             }
@@ -105,7 +120,7 @@ async fn release(lane: &Lane) {
             let outcomes = match lane.partition.release(&lane.streams, &batch).await {
                 Ok(outcomes) => outcomes,
                 Err(error) if error.is_transient() => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
                 Err(error) => {
@@ -116,10 +131,8 @@ async fn release(lane: &Lane) {
             let mut again = Vec::new();
             for (task, outcome) in batch.into_iter().zip(outcomes) {
                 if outcome == ReleaseOutcome::Changed {
-                    again.push(Releasing {
-                        cancelling: true,
-                        ..task
-                    });
+                    let cancelling = !task.cancelling;
+                    again.push(Releasing { cancelling, ..task });
                 } else {
                     tracing::info!(task.id = %task.id, attempt = task.fence.attempt, ?outcome, "given back at shutdown");
                 }

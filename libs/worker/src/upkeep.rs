@@ -1,6 +1,7 @@
 //! What a worker does beside its tasks: renews leases, says that it lives, hears what people
 //! want, and compares what it holds with what Redis thinks it holds.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use taskweir_store::{
@@ -15,34 +16,43 @@ const PRESENCE_EVERY: Duration = Duration::from_secs(1);
 /// Presence calls between two looks for parked tasks.
 const UNPARK_EVERY: u32 = 5;
 /// An entry of ours that no hand holds for so long came with a reply that was lost.
-const LOST_REPLY_MS: u64 = 1_500;
+pub(crate) const LOST_REPLY_MS: u64 = 1_500;
 
-/// Renews leases until `done`: often enough that two beats may fail before a lease is lost, and
-/// only for attempts older than a third of it, so that short tasks cost nothing.
-pub(crate) async fn beat(lane: Lane, done: CancellationToken) {
-    let third = lane.config.lease / 3;
-    let tick = (third / 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
-    let mut next = Instant::now() + third;
+/// How often leases are looked at: several times in the third of a lease that a beat may be late.
+fn tick(lane: &Lane) -> Duration {
+    (lane.config.lease / 6).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}
+
+/// Stops, until `done`, the handlers whose lease has passed unrenewed. By our own monotonic clock, and
+/// beside the renewals: one that hangs must not keep this from happening.
+pub(crate) async fn watch(lane: Lane, done: CancellationToken) {
     loop {
         tokio::select! {
             () = done.cancelled() => return,
-            () = tokio::time::sleep(tick) => {}
-        }
-        let now = Instant::now();
-        lane.hands.lose_expired(now);
-        if now < next {
-            continue;
-        }
-        match renew(&lane, now, third).await {
-            Ok(()) => next = now + third,
-            // Again at the next tick: a lease is at stake.
-            Err(error) => tracing::debug!(%error, "leases could not be renewed"),
+            () = tokio::time::sleep(tick(&lane)) => lane.hands.lose_expired(Instant::now()),
         }
     }
 }
 
-async fn renew(lane: &Lane, before: Instant, age: Duration) -> Result<(), StoreError> {
-    for batch in lane.hands.beats(before, age).chunks(MAX_BATCH) {
+/// Renews, until `done`, every lease of which a third has passed: so two more beats may fail before
+/// it is lost, and short tasks cost nothing.
+pub(crate) async fn beat(lane: Lane, done: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = done.cancelled() => return,
+            () = tokio::time::sleep(tick(&lane)) => {}
+        }
+        if let Err(error) = renew(&lane).await {
+            // Again at the next tick: leases are at stake.
+            tracing::debug!(%error, "leases could not be renewed");
+        }
+    }
+}
+
+async fn renew(lane: &Lane) -> Result<(), StoreError> {
+    let left = lane.config.lease * 2 / 3;
+    for batch in lane.hands.beats(Instant::now(), left).chunks(MAX_BATCH) {
+        let before = Instant::now();
         let call = lane
             .partition
             .heartbeat(&lane.streams, &lane.config.id, batch);
@@ -139,23 +149,18 @@ async fn unpark(lane: &Lane) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Gives back what is pending under our name and in no hand: its reply was lost.
-pub(crate) async fn reconcile(lane: &Lane) -> Result<(), StoreError> {
-    give_back_unknown(lane, LOST_REPLY_MS).await
-}
-
 /// Gives back what is pending under our name for at least `idle_ms` and in no hand.
 pub(crate) async fn give_back_unknown(lane: &Lane, idle_ms: u64) -> Result<(), StoreError> {
     let (partition, streams, id) = (&lane.partition, &lane.streams, &lane.config.id);
-    let pending = partition
-        .own_pending(streams, id, idle_ms, MAX_BATCH)
-        .await?;
+    // More than we can hold: what is in hand must not hide what is not.
+    let count = lane.config.concurrency + MAX_BATCH;
+    let pending = partition.own_pending(streams, id, idle_ms, count).await?;
     let unknown: Vec<(usize, String)> = {
         let hands = lane.hands.lock();
-        let held = |entry: &str| hands.values().any(|hand| hand.entry == entry);
+        let held: HashSet<&str> = hands.values().map(|hand| hand.entry.as_str()).collect();
         pending
             .into_iter()
-            .filter(|(_, entry)| !held(entry))
+            .filter(|(_, entry)| !held.contains(entry.as_str()))
             .collect()
     };
     let mut lost = Vec::new();

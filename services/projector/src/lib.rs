@@ -62,7 +62,11 @@ impl App {
     pub async fn run(self, stop: CancellationToken) {
         let loops = TaskTracker::new();
         for partition in self.store.partitions() {
-            loops.spawn(run::run(partition, self.readiness.clone(), stop.clone()));
+            let number = partition.keys().partition().0;
+            let part = self
+                .readiness
+                .part(format!("projection of partition {number}"));
+            loops.spawn(run::run(partition, part, stop.clone()));
         }
         tracing::info!("projector runs");
         loops.close();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskweir_domain::{Position, Recorded, TaskId};
-use taskweir_runtime::Readiness;
+use taskweir_runtime::Feeder;
 use taskweir_store::{Applied, Keys, LogEntry, Partition, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ struct Projector {
     checkpoint: Option<Position>,
 }
 
-pub(crate) async fn run(partition: Partition, readiness: Readiness, stop: CancellationToken) {
+pub(crate) async fn run(partition: Partition, readiness: Feeder, stop: CancellationToken) {
     let mut projector = Projector {
         keys: Arc::new(partition.keys().clone()),
         partition,

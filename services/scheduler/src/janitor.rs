@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use taskweir_domain::{Command, Event, Fence, LossSeen, Phase, QueueName, TaskId, decide};
+use taskweir_runtime::Feeder;
 use taskweir_store::{
     Loss, MAX_BATCH, Partition, ReclaimOutcome, Record, SeenWorker, SilentEntry, Store, StoreError,
     StreamSet,
@@ -28,7 +29,8 @@ struct Janitor {
     /// Since when idle times can be trusted: not right after a restart of Redis or a pause of it or
     /// of ours, when workers had no chance to speak.
     trusted_since: Instant,
-    last_good: Option<Instant>,
+    /// The last good look, by our clock and by Redis'.
+    last_good: Option<(Instant, u64)>,
     run_id: String,
 }
 
@@ -36,6 +38,7 @@ pub(crate) async fn run(
     store: Store,
     partition: Partition,
     lease: Duration,
+    readiness: Feeder,
     stop: CancellationToken,
 ) {
     let mut janitor = Janitor {
@@ -49,9 +52,12 @@ pub(crate) async fn run(
     let mut period = MIN_PERIOD;
     while wait(period, &stop).await {
         period = match janitor.round().await {
-            Ok(period) => period,
+            Ok(period) => {
+                readiness.feed();
+                period
+            }
             Err(error) => {
-                tracing::debug!(%error, "the janitor waits for Redis");
+                tracing::warn!(%error, "redelivery waits for Redis");
                 MAX_PERIOD
             }
         };
@@ -65,7 +71,8 @@ impl Janitor {
         let own_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let shortest = workers.iter().map(|worker| worker.info.lease_ms);
         let shortest = shortest.min().unwrap_or(own_ms).min(own_ms);
-        self.check_trust(Duration::from_millis(shortest)).await?;
+        self.check_trust(Duration::from_millis(shortest), now_ms)
+            .await?;
         let flags = self.partition.queue_flags().await?;
         let mut queues: Vec<QueueName> = flags.known.into_iter().collect();
         for worker in &workers {
@@ -80,30 +87,34 @@ impl Janitor {
         queues.dedup();
         let streams = StreamSet::of_queues(self.partition.keys(), &queues);
         if !streams.is_empty() {
-            let silent = self.partition.silent(&streams, shortest, MAX_BATCH).await?;
+            let silent = self.partition.silent(&streams, shortest).await?;
             for batch in silent.chunks(MAX_BATCH) {
                 self.reclaim(&streams, batch).await?;
             }
             self.forget(&streams, &workers, now_ms).await?;
         }
-        self.last_good = Some(Instant::now());
+        self.last_good = Some((Instant::now(), now_ms));
         Ok(Duration::from_millis(shortest / 3).clamp(MIN_PERIOD, MAX_PERIOD))
     }
 
-    /// Begins to distrust idle times after a restart of Redis, or when our own last good look is
-    /// older than a third of the lease: then workers may have been unable to speak.
-    async fn check_trust(&mut self, lease: Duration) -> Result<(), StoreError> {
+    /// Begins to distrust idle times after a restart of Redis, when our own last good look is older
+    /// than a third of the lease, or when Redis' clock has gone elsewhere than ours (its machine was
+    /// suspended, or its clock was set): in each case workers may have been unable to speak.
+    async fn check_trust(&mut self, lease: Duration, now_ms: u64) -> Result<(), StoreError> {
         let run_id = self
             .store
             .info("server", "run_id")
             .await?
             .unwrap_or_default();
-        let gap = self
-            .last_good
-            .is_none_or(|at| at.elapsed() > (lease / 3).max(MAX_PERIOD * 2));
+        let slack = (lease / 3).max(MAX_PERIOD * 2);
+        let gap = self.last_good.is_none_or(|(at, redis_ms)| {
+            let passed = at.elapsed();
+            let by_redis = Duration::from_millis(now_ms.saturating_sub(redis_ms));
+            passed > slack || by_redis.abs_diff(passed) > slack
+        });
         if gap || run_id != self.run_id {
             if !self.run_id.is_empty() {
-                tracing::info!("Redis or this process was away: leases count anew");
+                tracing::info!("Redis, its clock or this process was away: leases count anew");
             }
             self.trusted_since = Instant::now();
             self.run_id = run_id;

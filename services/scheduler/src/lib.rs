@@ -69,12 +69,19 @@ impl App {
     pub async fn run(self, stop: CancellationToken) {
         let loops = TaskTracker::new();
         for partition in self.store.partitions() {
-            let promoting = promoter::run(partition.clone(), self.readiness.clone(), stop.clone());
-            loops.spawn(promoting);
+            let number = partition.keys().partition().0;
+            let part = |role: &str| self.readiness.part(format!("{role} of partition {number}"));
+            loops.spawn(promoter::run(
+                partition.clone(),
+                part("promotion"),
+                stop.clone(),
+            ));
+            let janitor = part("redelivery");
             loops.spawn(janitor::run(
                 self.store.clone(),
                 partition,
                 self.lease,
+                janitor,
                 stop.clone(),
             ));
         }

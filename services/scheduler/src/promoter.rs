@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskweir_runtime::Readiness;
+use taskweir_runtime::Feeder;
 use taskweir_store::{MAX_BATCH, Partition, PromoteOutcome, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use crate::wait;
 /// Longest sleep: a net for a wake-up token that was lost.
 const MAX_SLEEP_MS: u64 = 5_000;
 
-pub(crate) async fn run(partition: Partition, readiness: Readiness, stop: CancellationToken) {
+pub(crate) async fn run(partition: Partition, readiness: Feeder, stop: CancellationToken) {
     let mut pause = Duration::from_millis(50);
     loop {
         let turn = tokio::select! {
@@ -33,7 +33,7 @@ pub(crate) async fn run(partition: Partition, readiness: Readiness, stop: Cancel
 }
 
 /// Promotes one batch, or sleeps until something is due.
-async fn turn(partition: &Partition, readiness: &Readiness) -> Result<(), StoreError> {
+async fn turn(partition: &Partition, readiness: &Feeder) -> Result<(), StoreError> {
     let (due, next) = partition.due(MAX_BATCH).await?;
     readiness.feed();
     if due.is_empty() {

@@ -8,7 +8,6 @@ use anyhow::Context;
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{MigrateOptions, RedisSettings};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::output::say;
 use crate::serve::Process;
@@ -122,27 +121,26 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
     let projector = projector.build().await?;
     greet(gateway.address(), dashboard.address(), redis);
 
-    let services = TaskTracker::new();
     // The worker drains first: while it does, the others go on, so that what it settles is seen.
     let rest = CancellationToken::new();
-    let failed = process.stop.clone();
-    let settled = rest.clone();
-    let stop = process.stop.clone();
-    services.spawn(async move {
-        if let Err(error) = worker.run(stop).await {
-            tracing::error!(%error, "the worker failed");
-            failed.cancel();
-        }
-        settled.cancel();
-    });
-    let stop = rest.clone();
-    services.spawn(async move { gateway.run(stop).await });
-    let stop = rest.clone();
-    services.spawn(async move { dashboard.run(stop).await });
-    services.spawn(scheduler.run(rest.clone()));
-    services.spawn(projector.run(rest));
-    services.close();
-    services.wait().await;
+    let working = async {
+        let result = worker.run(process.stop.clone()).await;
+        rest.cancel();
+        result.context("the worker")
+    };
+    let listening = async {
+        let both = tokio::try_join!(gateway.run(rest.clone()), dashboard.run(rest.clone()));
+        // One that fails ends the others.
+        process.stop.cancel();
+        both.map(drop).map_err(anyhow::Error::from)
+    };
+    let (worked, listened, (), ()) = tokio::join!(
+        working,
+        listening,
+        scheduler.run(rest.clone()),
+        projector.run(rest.clone())
+    );
+    worked.and(listened)?;
     say("stopped; every task is kept\n");
     Ok(())
 }

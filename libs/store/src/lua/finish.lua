@@ -1,6 +1,6 @@
 -- finish: settles attempts, fenced by (attempt, holder). The same settlement again answers
 -- 'repeated'; one by a worker that lost the task is refused, once with an event.
--- A task stands in a batch at most once.
+-- A task may stand in a batch twice, by an old and by its present attempt; one attempt, once.
 -- KEYS  log, due, tick, ready stream × S, dead-letter stream × S (of the same queue), then per task: record, data, result
 -- ARGV  group, retention ms, S, then per task:
 --       id, stream (1..S), attempt, holder,
@@ -35,12 +35,6 @@ while ARGV[a + 1] do
     out[n] = 'repeated'
   else
     out[n] = 'late'
-    if redis.call('HSETNX', record, 'z' .. attempt .. ':' .. holder, '1') == 1 then
-      local outcome = mode == 'C' and 'completed' or 'failed'
-      local body = '{"attempt":' .. attempt .. ',"holder":"' .. holder .. '","outcome":"' .. outcome .. '"}'
-      local position = append(log, 'LateCompletionRefused.1', ARGV[a + 1], r[2] + 1, r[3], body)
-      redis.call('HSET', record, 'v', r[2] + 1, 'e', position)
-    end
   end
   a, k = a + 8, k + 3
 end
@@ -80,6 +74,19 @@ for i = 1, n do
       redis.call('PEXPIRE', record, retention)
       redis.call('PEXPIRE', KEYS[k + 2], retention)
     end
+  end
+  a, k = a + 8, k + 3
+end
+-- Refusals last, each from the record as it is then: an old attempt may stand beside the present one.
+a, k = 3, 3 + 2 * streams
+for i = 1, n do
+  local record, attempt, holder = KEYS[k + 1], ARGV[a + 3], ARGV[a + 4]
+  if out[i] == 'late' and redis.call('HSETNX', record, 'z' .. attempt .. ':' .. holder, '1') == 1 then
+    local r = redis.call('HMGET', record, 'v', 'e')
+    local outcome = ARGV[a + 5] == 'C' and 'completed' or 'failed'
+    local body = '{"attempt":' .. attempt .. ',"holder":"' .. holder .. '","outcome":"' .. outcome .. '"}'
+    local position = append(log, 'LateCompletionRefused.1', ARGV[a + 1], r[1] + 1, r[2], body)
+    redis.call('HSET', record, 'v', r[1] + 1, 'e', position)
   end
   a, k = a + 8, k + 3
 end

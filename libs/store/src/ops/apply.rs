@@ -19,7 +19,7 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn checkpoint(&self) -> Result<Position, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let text: Option<String> = redis::cmd("GET")
             .arg(self.keys.checkpoint())
             .query_async(&mut connection)

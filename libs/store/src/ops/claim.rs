@@ -208,7 +208,7 @@ impl Partition {
                 .arg(idle_ms);
             pipe.arg("-").arg("+").arg(count).arg(consumer);
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let answers: Vec<Value> = pipe.query_async(&mut connection).await?;
         let mut found = Vec::new();
         for (stream, answer) in answers.into_iter().enumerate() {

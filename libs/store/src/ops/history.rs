@@ -16,8 +16,16 @@ pub struct History {
     pub complete: bool,
 }
 
-/// Most events of one task that are read at once.
-const MAX_EVENTS: usize = 10_000;
+/// Most events that one call reads: about ten milliseconds of Redis' time.
+const MAX_EVENTS: usize = 2_000;
+
+/// A task's history while it is read, newest first.
+struct Reading {
+    record: Option<Record>,
+    entries: Vec<LogEntry>,
+    /// Where to go on; `None` at its end.
+    from: Option<String>,
+}
 
 impl Partition {
     /// The record and the whole history of each task.
@@ -37,44 +45,81 @@ impl Partition {
         &self,
         tasks: &[(TaskId, Option<Position>)],
     ) -> Result<Vec<History>, StoreError> {
-        if tasks.is_empty() {
-            return Ok(Vec::new());
+        let mut readings: Vec<Reading> = tasks
+            .iter()
+            .map(|(_, position)| Reading {
+                record: None,
+                entries: Vec::new(),
+                from: Some(
+                    position
+                        .map(|position| position.to_string())
+                        .unwrap_or_default(),
+                ),
+            })
+            .collect();
+        let mut first = true;
+        loop {
+            let open: Vec<usize> = (0..tasks.len())
+                .filter(|i| readings[*i].from.is_some())
+                .collect();
+            if open.is_empty() {
+                break;
+            }
+            self.read_on(tasks, &open, &mut readings, first).await?;
+            first = false;
         }
+        Ok(readings
+            .into_iter()
+            .map(|mut reading| {
+                reading.entries.reverse();
+                History {
+                    record: reading.record,
+                    complete: reading
+                        .entries
+                        .first()
+                        .is_some_and(|entry| entry.b.is_empty()),
+                    entries: reading.entries,
+                }
+            })
+            .collect())
+    }
+
+    /// Reads the open histories on by one call. The record is taken from the first call, which read
+    /// it in one step with the latest events.
+    async fn read_on(
+        &self,
+        tasks: &[(TaskId, Option<Position>)],
+        open: &[usize],
+        readings: &mut [Reading],
+        first: bool,
+    ) -> Result<(), StoreError> {
         let reply = self
-            .eval(Script::History, 1 + tasks.len(), |cmd| {
+            .eval(Script::History, 1 + open.len(), |cmd| {
                 cmd.arg(self.keys.log());
-                for (id, _) in tasks {
-                    cmd.arg(self.keys.task(*id));
+                for i in open {
+                    cmd.arg(self.keys.task(tasks[*i].0));
                 }
                 cmd.arg(MAX_EVENTS);
-                for (_, position) in tasks {
-                    cmd.arg(
-                        position
-                            .map(|position| position.to_string())
-                            .unwrap_or_default(),
-                    );
+                for i in open {
+                    cmd.arg(readings[*i].from.as_deref().unwrap_or_default());
                 }
             })
             .await?;
         let reader = Reader("history");
-        reader
-            .list(reply)?
-            .into_iter()
-            .map(|answer| {
-                let [record, entries] = reader.tuple::<2>(answer)?;
-                let record = Record::read(reader.pairs(record)?)?;
-                let mut entries = read_entries(entries)?.entries;
-                entries.reverse();
-                Ok(History {
-                    record,
-                    complete: entries.first().is_some_and(|entry| entry.b.is_empty()),
-                    entries,
-                })
-            })
-            .collect()
+        for (i, answer) in open.iter().zip(reader.list(reply)?) {
+            let [record, entries, from] = reader.tuple::<3>(answer)?;
+            let reading = &mut readings[*i];
+            if first {
+                reading.record = Record::read(reader.pairs(record)?)?;
+            }
+            reading.entries.extend(read_entries(entries)?.entries);
+            reading.from = Some(reader.text(from)?).filter(|from| !from.is_empty());
+        }
+        Ok(())
     }
 
-    /// Records of tasks; `None` where there is none.
+    /// Records of tasks; `None` where there is none, or where it cannot be read: one damaged record
+    /// must not spoil a page of others. That is logged.
     ///
     /// # Errors
     /// Redis is away.
@@ -86,13 +131,17 @@ impl Partition {
         for id in ids {
             pipe.cmd("HGETALL").arg(self.keys.task(*id));
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let answers: Vec<redis::Value> = pipe.query_async(&mut connection).await?;
         let reader = Reader("task record");
-        answers
-            .into_iter()
-            .map(|answer| Record::read(reader.pairs(answer)?))
-            .collect()
+        let read = |answer| reader.pairs(answer).and_then(Record::read);
+        let readable = |(answer, id): (redis::Value, &TaskId)| {
+            read(answer).unwrap_or_else(|error| {
+                tracing::error!(task.id = %id, %error, "a record cannot be read");
+                None
+            })
+        };
+        Ok(answers.into_iter().zip(ids).map(readable).collect())
     }
 
     /// The payload of a task that is kept beside the log; `None` where it is gone.
@@ -112,7 +161,7 @@ impl Partition {
     }
 
     async fn text(&self, key: String) -> Result<Option<String>, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         Ok(redis::cmd("GET")
             .arg(key)
             .query_async(&mut connection)

@@ -98,7 +98,7 @@ impl Partition {
         count: usize,
     ) -> Result<Vec<UnparkOutcome>, StoreError> {
         let parked = self.keys.parked(queue, task_type);
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let ids: Vec<String> = redis::cmd("ZRANGE")
             .arg(&parked)
             .arg(0)

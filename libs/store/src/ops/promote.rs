@@ -36,7 +36,7 @@ impl Partition {
     /// Redis is away.
     pub async fn due(&self, count: usize) -> Result<(Vec<Promotion>, Option<u64>), StoreError> {
         let reader = Reader("due");
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let (time, first): ((u64, u64), Value) = redis::pipe()
             .cmd("TIME")
             .cmd("ZRANGE")

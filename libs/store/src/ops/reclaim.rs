@@ -49,8 +49,14 @@ pub enum ReclaimOutcome {
     Stale,
 }
 
+/// Pending entries read at once.
+const PAGE: usize = 500;
+/// Most silent entries looked at per stream and round.
+const MAX_SILENT: usize = 10_000;
+
 impl Partition {
-    /// Entries of the streams that are silent for at least `idle_ms`, up to `count` per stream.
+    /// Every entry of the streams that is silent for at least `idle_ms`, up to 10,000 per
+    /// stream.
     ///
     /// # Errors
     /// Redis is away.
@@ -58,36 +64,16 @@ impl Partition {
         &self,
         streams: &StreamSet,
         idle_ms: u64,
-        count: usize,
     ) -> Result<Vec<SilentEntry>, StoreError> {
-        let reader = Reader("XPENDING");
-        let mut connection = self.connection.clone();
-        let mut pipe = redis::pipe();
-        pipe.ignore_errors();
-        for key in streams.keys() {
-            pipe.cmd("XPENDING")
-                .arg(key)
-                .arg(GROUP)
-                .arg("IDLE")
-                .arg(idle_ms);
-            pipe.arg("-").arg("+").arg(count);
-        }
-        let answers: Vec<Value> = pipe.query_async(&mut connection).await?;
         let mut found = Vec::new();
-        for (stream, answer) in answers.into_iter().enumerate() {
-            if matches!(answer, Value::ServerError(_)) {
-                continue; // No group: nothing is pending.
+        // Where each stream's next page begins; `None` once it is read through.
+        let mut from: Vec<Option<String>> = vec![Some("-".to_owned()); streams.len()];
+        for _ in 0..MAX_SILENT / PAGE {
+            if from.iter().all(Option::is_none) {
+                break;
             }
-            for row in reader.list(answer)? {
-                let [entry, consumer, idle, _deliveries] = reader.tuple::<4>(row)?;
-                found.push(SilentEntry {
-                    stream,
-                    entry: reader.text(entry)?,
-                    consumer: reader.text(consumer)?,
-                    idle_ms: reader.number(idle)?,
-                    id: None,
-                });
-            }
+            self.silent_page(streams, idle_ms, &mut from, &mut found)
+                .await?;
         }
         if found.is_empty() {
             return Ok(found);
@@ -100,12 +86,57 @@ impl Partition {
                 .arg(&silent.entry)
                 .arg(&silent.entry);
         }
-        let entries: Vec<Value> = pipe.query_async(&mut connection).await?;
+        let entries: Vec<Value> = pipe.query_async(&mut self.link.get()).await?;
         for (silent, value) in found.iter_mut().zip(entries) {
             let entry = Reader("ready stream").entries(value)?.pop();
             silent.id = entry.and_then(|entry| Some(read_work(&entry.id, &entry.fields)?.id));
         }
         Ok(found)
+    }
+
+    /// One more page of each stream that is not read through.
+    async fn silent_page(
+        &self,
+        streams: &StreamSet,
+        idle_ms: u64,
+        from: &mut [Option<String>],
+        found: &mut Vec<SilentEntry>,
+    ) -> Result<(), StoreError> {
+        let reader = Reader("XPENDING");
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        let mut asked = Vec::new();
+        for (stream, from) in from.iter().enumerate() {
+            if let Some(from) = from {
+                pipe.cmd("XPENDING").arg(&streams.keys()[stream]).arg(GROUP);
+                pipe.arg("IDLE").arg(idle_ms).arg(from).arg("+").arg(PAGE);
+                asked.push(stream);
+            }
+        }
+        let answers: Vec<Value> = pipe.query_async(&mut self.link.get()).await?;
+        for (stream, answer) in asked.into_iter().zip(answers) {
+            // No group: nothing is pending.
+            let rows = match answer {
+                Value::ServerError(_) => Vec::new(),
+                answer => reader.list(answer)?,
+            };
+            let full = rows.len() == PAGE;
+            for row in rows {
+                let [entry, consumer, idle, _deliveries] = reader.tuple::<4>(row)?;
+                found.push(SilentEntry {
+                    stream,
+                    entry: reader.text(entry)?,
+                    consumer: reader.text(consumer)?,
+                    idle_ms: reader.number(idle)?,
+                    id: None,
+                });
+            }
+            from[stream] = found
+                .last()
+                .filter(|_| full)
+                .map(|last| format!("({}", last.entry));
+        }
+        Ok(())
     }
 
     /// Takes tasks from silent workers. `lease_ms` holds for entries that were never started; a

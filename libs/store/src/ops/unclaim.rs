@@ -84,7 +84,7 @@ impl Partition {
             pipe.cmd("XACK").arg(key).arg(GROUP).arg(entry).ignore();
             pipe.cmd("XDEL").arg(key).arg(entry).ignore();
         }
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         Ok(pipe.query_async(&mut connection).await?)
     }
 
@@ -98,7 +98,7 @@ impl Partition {
         stream: usize,
         entry: &str,
     ) -> Result<Option<TaskId>, StoreError> {
-        let mut connection = self.connection.clone();
+        let mut connection = self.link.get();
         let value: redis::Value = redis::cmd("XRANGE")
             .arg(&streams.keys()[stream])
             .arg(entry)

@@ -146,3 +146,42 @@ async fn large_results_stand_beside_the_log() {
         text
     );
 }
+
+#[tokio::test]
+async fn an_old_and_the_present_attempt_in_one_batch_keep_the_log_lawful() {
+    let bench = Bench::new().await;
+    let id = bench.submit().await;
+    let running = bench.run("w").await;
+    let present = bench.finishing(&running, &complete(&running)).await;
+    let mut old = present.clone();
+    old.fence = Fence {
+        attempt: 1,
+        holder: Holder::new("w", "older"),
+    };
+    for batch in [
+        [present.clone(), old.clone()],
+        [old.clone(), present.clone()],
+    ] {
+        bench
+            .partition
+            .finish(&bench.streams, &batch)
+            .await
+            .unwrap();
+        bench.check(id).await;
+    }
+    let second = bench.submit().await;
+    let running = bench.run("w").await;
+    let present = bench.finishing(&running, &complete(&running)).await;
+    let mut old = present.clone();
+    old.fence = Fence {
+        attempt: 1,
+        holder: Holder::new("w", "older"),
+    };
+    let outcomes = bench
+        .partition
+        .finish(&bench.streams, &[old, present])
+        .await
+        .unwrap();
+    assert_eq!(outcomes, [FinishOutcome::Late, FinishOutcome::Done]);
+    bench.check(second).await;
+}

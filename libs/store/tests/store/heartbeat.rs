@@ -167,3 +167,37 @@ async fn progress_is_heard_from_the_holder_alone() {
     let detail = bench.check(id).await;
     assert_eq!(detail.progress.unwrap().message.as_deref(), Some("half"));
 }
+
+#[tokio::test]
+async fn a_history_of_many_thousand_events_is_read_whole() {
+    let bench = Bench::new().await;
+    let id = bench.submit().await;
+    let running = bench.run("w").await;
+    let report = ProgressReport {
+        id,
+        fence: running.fence.clone(),
+        percent: 1.0,
+        message: None,
+    };
+    let reports = vec![report; 100];
+    for _ in 0..55 {
+        bench.partition.progress(&reports).await.unwrap();
+    }
+    bench.complete(&running).await;
+    let other = bench.submit().await;
+    let histories = bench.partition.histories(&[id, other]).await.unwrap();
+    assert_eq!(histories[0].entries.len(), 5_503);
+    assert!(histories[0].complete && histories[1].complete);
+    assert_eq!(
+        bench
+            .store
+            .story(id)
+            .await
+            .unwrap()
+            .unwrap()
+            .detail
+            .task
+            .version,
+        5_503
+    );
+}

@@ -141,7 +141,7 @@ impl Traffic {
 
     async fn lose(&mut self) {
         let bench = &self.bench;
-        for silent in bench.partition.silent(&bench.streams, 0, 3).await.unwrap() {
+        for silent in bench.partition.silent(&bench.streams, 0).await.unwrap() {
             let Some(id) = silent.id else { continue };
             let record = bench.record(id).await.unwrap();
             let decided = (record.work == silent.entry).then(|| {

@@ -6,7 +6,7 @@ use crate::bench::{Bench, complete};
 async fn silent(bench: &Bench) -> SilentEntry {
     bench
         .partition
-        .silent(&bench.streams, 0, 10)
+        .silent(&bench.streams, 0)
         .await
         .unwrap()
         .remove(0)
@@ -149,7 +149,7 @@ async fn an_entry_no_record_names_is_removed() {
     assert!(
         bench
             .partition
-            .silent(&bench.streams, 0, 10)
+            .silent(&bench.streams, 0)
             .await
             .unwrap()
             .is_empty()

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,13 +39,14 @@ fn free_port(wanted: u16) -> anyhow::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// Starts a server on the usual port, or on another: one that was free a moment ago may be taken.
+/// Starts a server on the usual port, or on another where that was taken in the meantime.
 async fn spawn_somewhere(data: &Path) -> anyhow::Result<(u16, Child)> {
     let mut last = None;
     for wanted in [FIRST_PORT, 0, 0] {
         let port = free_port(wanted)?;
         match spawn(port, data).await {
             Ok(child) => return Ok((port, child)),
+            // It has ended, or was killed with the error: never two on one directory.
             Err(error) => last = Some(error),
         }
     }
@@ -72,35 +73,75 @@ async fn ask(port: u16, command: &str) -> Option<String> {
 }
 
 async fn wait_up(port: u16, child: &mut Child) -> anyhow::Result<()> {
-    let began = std::time::Instant::now();
-    while began.elapsed() < START_LIMIT {
+    let mut since = Instant::now();
+    while since.elapsed() < START_LIMIT {
         if let Some(status) = child.try_wait()? {
             bail!("redis-server stopped at once ({status}); see {DATA}/redis.log");
         }
-        if ask(port, "PING")
-            .await
-            .is_some_and(|answer| answer.starts_with("+PONG"))
-        {
-            return Ok(());
+        match ask(port, "PING").await {
+            Some(answer) if answer.starts_with("+PONG") => return Ok(()),
+            // A large file takes its time.
+            Some(answer) if answer.starts_with("-LOADING") => since = Instant::now(),
+            _ => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     bail!("redis-server does not answer; see {DATA}/redis.log")
 }
 
-/// Whether the server at a port keeps this directory. Another program's server may have come to the
-/// port, and must be neither used nor stopped.
-async fn keeps(port: u16, data: &Path) -> bool {
-    let answer = ask(port, "CONFIG GET dir").await.unwrap_or_default();
-    data.to_str()
-        .is_some_and(|data| answer.lines().any(|line| line == data))
+/// Who is at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// A server that keeps this directory.
+    Ours,
+    /// Another program.
+    Stranger,
+    /// Somebody who says nothing yet.
+    Silent,
+    /// Nobody.
+    Nobody,
+}
+
+/// Looks who is at a port: another program's server must be neither used nor stopped.
+async fn holder(port: u16, data: &Path) -> Holder {
+    if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        return Holder::Nobody;
+    }
+    match ask(port, "CONFIG GET dir").await {
+        None => Holder::Silent,
+        Some(answer) if answer.starts_with("-LOADING") => Holder::Silent,
+        Some(answer)
+            if data
+                .to_str()
+                .is_some_and(|data| answer.lines().any(|line| line == data)) =>
+        {
+            Holder::Ours
+        }
+        Some(_) => Holder::Stranger,
+    }
 }
 
 /// The server that an earlier `dev`, killed, left running on this directory.
-async fn left_over(data: &Path) -> Option<u16> {
-    let text = std::fs::read_to_string(data.join(PORT_FILE)).ok()?;
-    let port = text.trim().parse().ok()?;
-    keeps(port, data).await.then_some(port)
+///
+/// # Errors
+/// Somebody is at its port and says nothing: starting a second server on the directory would spoil
+/// its file.
+async fn left_over(data: &Path) -> anyhow::Result<Option<u16>> {
+    let text = std::fs::read_to_string(data.join(PORT_FILE)).unwrap_or_default();
+    let Ok(port) = text.trim().parse() else {
+        return Ok(None);
+    };
+    let since = Instant::now();
+    loop {
+        match holder(port, data).await {
+            Holder::Ours => return Ok(Some(port)),
+            Holder::Stranger | Holder::Nobody => return Ok(None),
+            Holder::Silent if since.elapsed() < START_LIMIT => tokio::time::sleep(LOOK_EVERY).await,
+            Holder::Silent => bail!(
+                "the Redis of an earlier run is at port {port} and does not answer; end it first"
+            ),
+        }
+    }
 }
 
 async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
@@ -121,6 +162,8 @@ async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
         .arg(data.join("redis.log"))
         // A group of its own: Ctrl-C must reach us alone, or Redis would go before the drain.
         .process_group(0)
+        // An error on the way must not leave it behind.
+        .kill_on_drop(true)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -128,10 +171,11 @@ async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
         .context("redis-server is not installed: run `make dev`, or set REDIS_URL")?;
     wait_up(port, &mut child).await?;
     // Whoever answers must be ours: our own server may have lost the race for the port.
-    if !keeps(port, data).await {
+    if holder(port, data).await != Holder::Ours {
         child.kill().await.ok();
         bail!("port {port} was taken by another Redis");
     }
+    std::fs::write(data.join(PORT_FILE), port.to_string())?;
     Ok(child)
 }
 
@@ -146,7 +190,7 @@ impl OwnRedis {
                 "another `taskweir dev` runs in this directory; stop it, or use another directory"
             );
         }
-        if let Some(port) = left_over(&data).await {
+        if let Some(port) = left_over(&data).await? {
             tracing::info!(port, "an earlier run left its Redis running: taken over");
             return Ok(Self {
                 port,
@@ -157,7 +201,6 @@ impl OwnRedis {
         }
         let (port, child) = spawn_somewhere(&data).await?;
         let child = Some(child);
-        std::fs::write(data.join(PORT_FILE), port.to_string())?;
         tracing::info!(port, "private Redis with an append-only file in ./{DATA}");
         Ok(Self {
             port,
@@ -178,7 +221,10 @@ impl OwnRedis {
             tokio::time::sleep(LOOK_EVERY).await;
             let dead = match &mut self.child {
                 Some(child) => child.try_wait().ok().flatten().is_some(),
-                None => !keeps(self.port, &self.data).await,
+                None => matches!(
+                    holder(self.port, &self.data).await,
+                    Holder::Nobody | Holder::Stranger
+                ),
             };
             if dead {
                 tracing::warn!(
@@ -194,7 +240,7 @@ impl OwnRedis {
 
     /// Stops it with its file flushed.
     pub async fn stop(mut self) {
-        if keeps(self.port, &self.data).await {
+        if holder(self.port, &self.data).await == Holder::Ours {
             ask(self.port, "SHUTDOWN").await;
         }
         if let Some(child) = &mut self.child

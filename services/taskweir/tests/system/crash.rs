@@ -91,6 +91,38 @@ async fn a_worker_frozen_beyond_its_lease_is_refused_when_it_wakes() {
 }
 
 #[tokio::test]
+async fn a_worker_that_wins_its_own_lost_task_again_keeps_the_new_attempt() {
+    let fleet = Fleet::start("1").await;
+    let worker = fleet.spawn("worker", &[]);
+    let id = fleet
+        .submit(&json!({ "type": "process", "data": { "duration_ms": 4_000 } }))
+        .await;
+    fleet
+        .reaches(&id, "processing", Duration::from_secs(20))
+        .await;
+    worker.signal("STOP");
+    eventually("the task was taken away", async || {
+        fleet
+            .events(&id)
+            .await
+            .contains(&"LeaseExpired".to_owned())
+            .then_some(())
+    })
+    .await;
+    worker.signal("CONT");
+    let task = fleet
+        .reaches(&id, "completed", Duration::from_secs(20))
+        .await;
+    // The old attempt's end must not take the new one's lease with it.
+    assert_eq!(
+        (task["attempt"].clone(), task["losses"].clone()),
+        (json!(2), json!(1))
+    );
+    fleet.settled(Duration::from_secs(10)).await;
+    audit(&fleet.store).await;
+}
+
+#[tokio::test]
 async fn workers_with_unequal_leases_do_not_steal_from_each_other() {
     let fleet = Fleet::start("1").await;
     let patient = fleet.spawn("worker", &[("LEASE_SECONDS", "60")]);

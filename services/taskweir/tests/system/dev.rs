@@ -207,6 +207,22 @@ fn kill_redis(dev: &Dev) {
 }
 
 #[tokio::test]
+async fn a_second_dev_in_the_same_directory_is_refused_and_harms_nothing() {
+    let dev = Dev::new();
+    let process = dev.start().await;
+    let output = command(dev.dir.path()).arg("dev").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("another `taskweir dev` runs in this directory"),
+        "{said}"
+    );
+    let id = dev.submit(&json!({ "type": "echo" })).await;
+    dev.reaches(&id, "completed").await;
+    assert!(process.stop().await.success());
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named() {
     let dev = Dev::new();
     let taken = TcpListener::bind(("127.0.0.1", dev.dashboard)).unwrap();
