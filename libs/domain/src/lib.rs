@@ -16,6 +16,7 @@ mod spec;
 mod status;
 mod task;
 mod time;
+mod told;
 mod transition;
 mod wire;
 
@@ -40,5 +41,6 @@ pub use spec::{Stored, TaskSpec};
 pub use status::Status;
 pub use task::{Holder, Limits, Phase, Task};
 pub use time::{format_ms, parse_rfc3339_ms};
+pub use told::Told;
 pub use transition::{EventClass, IllegalTransition, next_status};
 pub use wire::{DecodeError, Recorded, event_from_wire, schemas};

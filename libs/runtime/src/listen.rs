@@ -87,3 +87,64 @@ impl ListenAddress {
         Ok((acceptor, bound.unwrap_or(address)))
     }
 }
+
+/// Which `Host` headers are taken. A service on loopback is meant for this machine; a page of another
+/// site that had its name point to loopback (DNS rebinding) would else speak to it as if it were ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostGuard {
+    loopback: bool,
+}
+
+impl HostGuard {
+    /// For a service that listens here.
+    #[must_use]
+    pub fn of(address: SocketAddr) -> Self {
+        Self {
+            loopback: address.ip().is_loopback(),
+        }
+    }
+
+    /// Whether a request with this `Host` header is taken.
+    #[must_use]
+    pub fn allows(self, host: Option<&str>) -> bool {
+        let Some(host) = host.filter(|_| self.loopback) else {
+            return true;
+        };
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
+        name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(is_loopback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HostGuard;
+
+    #[test]
+    fn on_loopback_only_loopback_names_are_taken() {
+        let local = HostGuard::of(([127, 0, 0, 1], 8_000).into());
+        for host in [
+            "localhost",
+            "localhost:8000",
+            "127.0.0.1:8000",
+            "[::1]:8000",
+            "LOCALHOST",
+        ] {
+            assert!(local.allows(Some(host)), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8000",
+            "192.168.1.2",
+            "",
+            "localhost.evil.example",
+        ] {
+            assert!(!local.allows(Some(host)), "{host}");
+        }
+        assert!(local.allows(None));
+        assert!(HostGuard::of(([0, 0, 0, 0], 8_000).into()).allows(Some("queue.example")));
+    }
+}

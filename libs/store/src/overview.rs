@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use taskweir_domain::{EventType, PartitionIndex, Position, Priority, QueueName, Status};
+use taskweir_domain::{EventType, PartitionIndex, Position, Priority, QueueName, Status, TaskType};
 
 use crate::{QueueDepth, SeenWorker, Store, StoreError, Totals};
 
@@ -18,6 +18,8 @@ pub struct QueueOverview {
     pub by_status: BTreeMap<Status, u64>,
     /// What waits and runs, by class, exactly and now.
     pub depths: BTreeMap<Priority, QueueDepth>,
+    /// Tasks that wait for a worker that knows their type.
+    pub parked: u64,
     /// Events per minute over the last full minutes, by type.
     pub rates: BTreeMap<&'static str, f64>,
 }
@@ -105,12 +107,46 @@ impl Store {
                 }
             }
         }
+        self.count_parked(totals, &mut queues).await?;
         for (counter, count) in &totals.counts {
             if let Some(overview) = queues.get_mut(counter.queue.as_str()) {
                 *overview.by_status.entry(counter.status).or_default() += count;
             }
         }
         Ok(queues)
+    }
+
+    async fn count_parked(
+        &self,
+        totals: &Totals,
+        queues: &mut BTreeMap<QueueName, QueueOverview>,
+    ) -> Result<(), StoreError> {
+        let pending = totals
+            .counts
+            .keys()
+            .filter(|counter| counter.status == Status::Pending);
+        let kinds: Vec<(QueueName, TaskType)> = pending
+            .filter_map(|counter| {
+                Some((counter.queue.parse().ok()?, counter.task_type.parse().ok()?))
+            })
+            .collect();
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        for partition in self.partitions() {
+            let mut pipe = redis::pipe();
+            for (queue, task_type) in &kinds {
+                pipe.cmd("ZCARD")
+                    .arg(partition.keys().parked(queue, task_type));
+            }
+            let counts: Vec<u64> = pipe.query_async(&mut self.link.get()).await?;
+            for ((queue, _), count) in kinds.iter().zip(counts) {
+                if let Some(overview) = queues.get_mut(queue) {
+                    overview.parked += count;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Workers of all partitions with Redis' time, ms. A worker speaks to every partition: the

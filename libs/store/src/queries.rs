@@ -17,7 +17,7 @@ const CHUNK: usize = 250;
 /// Which tasks a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Any of these; empty = all.
+    /// Any of these; empty = all but `removed`.
     pub statuses: Vec<Status>,
     /// Of this queue.
     pub queue: Option<String>,
@@ -99,7 +99,7 @@ impl Filter {
                     .as_ref()
                     .is_some_and(|e| e.message.contains(wanted) || e.class().contains(wanted))
         };
-        (self.statuses.is_empty() || self.statuses.contains(&task.status()))
+        self.takes_status(task.status())
             && self
                 .queue
                 .as_deref()
@@ -130,8 +130,17 @@ impl Filter {
             && self.text.as_deref().is_none_or(text)
     }
 
+    /// Without a wish, every status but `removed`: what was taken out of the dead letters is out.
+    fn takes_status(&self, status: Status) -> bool {
+        if self.statuses.is_empty() {
+            status != Status::Removed
+        } else {
+            self.statuses.contains(&status)
+        }
+    }
+
     fn takes_counter(&self, counter: &Counter) -> bool {
-        (self.statuses.is_empty() || self.statuses.contains(&counter.status))
+        self.takes_status(counter.status)
             && self
                 .queue
                 .as_deref()

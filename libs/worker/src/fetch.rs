@@ -226,18 +226,8 @@ impl Fetcher {
     /// Starts what the idle reader brought, as far as there is room, and gives the rest back.
     async fn begin_reserved(&mut self, mut claimed: Vec<Claimed>, before: Instant) {
         let room = self.reserve(claimed.len());
-        let excess: Vec<Unclaiming> = claimed
-            .split_off(room)
-            .into_iter()
-            .filter_map(|claimed| {
-                Some(Unclaiming {
-                    id: claimed.work?.id,
-                    stream: claimed.stream,
-                    entry: claimed.entry,
-                })
-            })
-            .collect();
-        give_back(&self.lane, &excess).await;
+        let excess = claimed.split_off(room);
+        give_back_all(&self.lane, excess).await;
         self.begin(claimed, before).await;
     }
 
@@ -245,6 +235,12 @@ impl Fetcher {
     /// which their lease counts.
     async fn begin(&mut self, claimed: Vec<Claimed>, before: Instant) {
         if claimed.is_empty() {
+            return;
+        }
+        // Told to stop while the entries were on their way: nothing new is begun.
+        if self.lane.stop.is_cancelled() {
+            self.lane.slots.add_permits(claimed.len());
+            give_back_all(&self.lane, claimed).await;
             return;
         }
         let now_ms = clock::now_ms();
@@ -430,6 +426,20 @@ impl Fetcher {
             hand.abort = Some(running.abort_handle());
         }
     }
+}
+
+async fn give_back_all(lane: &Lane, claimed: Vec<Claimed>) {
+    let entries: Vec<Unclaiming> = claimed
+        .into_iter()
+        .filter_map(|claimed| {
+            Some(Unclaiming {
+                id: claimed.work?.id,
+                stream: claimed.stream,
+                entry: claimed.entry,
+            })
+        })
+        .collect();
+    give_back(lane, &entries).await;
 }
 
 /// Gives entries back unused; what fails here is found by the next comparison.

@@ -7,7 +7,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, Server, get, post};
 use taskweir_domain::DraftLimits;
-use taskweir_runtime::listen::{ListenAddress, ListenError};
+use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Limits, RedisSettings, Store, Submitter};
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,7 @@ pub struct App {
 /// Time for requests on their way when it stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
-fn routes(state: State) -> BoxEndpoint<'static> {
+fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
     Route::new()
         .at("/", get(pages::overview_page))
         .at("/tasks", get(pages::tasks_page))
@@ -98,7 +98,7 @@ fn routes(state: State) -> BoxEndpoint<'static> {
         .at("/assets/icon.svg", get(assets::icon))
         .at("/health/live", get(assets::alive))
         .data(state)
-        .around(guard::guard)
+        .around(move |next, request| guard::guard(hosts, next, request))
         .boxed()
 }
 
@@ -115,9 +115,10 @@ impl App {
     /// The listener broke.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         tracing::info!(address = %self.address, "dashboard listens");
+        let app = routes(self.state, HostGuard::of(self.address));
         let stopping = async move { stop.cancelled().await };
         Server::new_with_acceptor(self.acceptor)
-            .run_with_graceful_shutdown(routes(self.state), stopping, Some(DRAIN))
+            .run_with_graceful_shutdown(app, stopping, Some(DRAIN))
             .await
             .map_err(|cause| ListenError::Bind {
                 address: self.address,

@@ -94,9 +94,9 @@ pub(crate) fn task_table(caption: &str, items: &[Item], now_ms: u64, nothing: &s
                                 td { (task_link(item.id)) }
                                 td {
                                     (state_badge(task.status()))
-                                    @if item.record.is_parked() { br; span.muted { "waits for a worker that knows it" } }
+                                    @if item.record.is_parked() { br; span.muted { "no worker knows this type" } }
                                 }
-                                td { (task.task_type) } td { (task.queue) } td { (task.priority) }
+                                td.name { (task.task_type) } td.name { (task.queue) } td { (task.priority) }
                                 td.num { (task.attempt) }
                                 td { (ago(task.first.ms, now_ms)) } td { (ago(task.last.ms, now_ms)) }
                                 td.wide {
@@ -116,7 +116,10 @@ pub(crate) fn dlq_buttons(id: TaskId) -> Markup {
     html! {
         form.inline method="post" action=(url::retry(id)) { button type="submit" { "Retry" } }
         " "
-        form.inline method="post" action=(url::remove(id)) { button.danger type="submit" { "Remove" } }
+        details.confirm id=(format!("remove-{id}")) {
+            summary { "Remove…" }
+            form method="post" action=(url::remove(id)) { button.danger type="submit" { "Remove for good" } }
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use poem::error::NotFoundError;
 use poem::http::header::{self, HeaderValue};
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, IntoResponse, Request, Response};
+
+use taskweir_runtime::listen::HostGuard;
 
 use crate::layout;
 
@@ -38,23 +41,33 @@ fn is_own(request: &Request) -> bool {
     }
 }
 
-pub(crate) async fn guard<E>(next: Arc<E>, request: Request) -> poem::Result<Response>
+pub(crate) async fn guard<E>(
+    hosts: HostGuard,
+    next: Arc<E>,
+    request: Request,
+) -> poem::Result<Response>
 where
     E: Endpoint,
     E::Output: IntoResponse,
 {
-    let mut response = if request.method() == Method::POST && !is_own(&request) {
-        layout::problem(
-            StatusCode::FORBIDDEN,
-            "this form was sent from another site",
-        )
+    let foreign = if !hosts.allows(request.header("host")) {
+        Some("this dashboard listens on loopback and answers only to localhost")
+    } else if request.method() == Method::POST && !is_own(&request) {
+        Some("this form was sent from another site")
+    } else {
+        None
+    };
+    let mut response = if let Some(why) = foreign {
+        layout::problem(StatusCode::FORBIDDEN, why)
     } else {
         match next.call(request).await {
             Ok(response) => response.into_response(),
             Err(error) => {
                 let status = error.status();
                 let detail = match status {
-                    StatusCode::NOT_FOUND => "there is no such page".to_owned(),
+                    StatusCode::NOT_FOUND if error.is::<NotFoundError>() => {
+                        "there is no such page".to_owned()
+                    }
                     StatusCode::SERVICE_UNAVAILABLE => {
                         "Redis is away; this page tries again by itself".to_owned()
                     }

@@ -14,9 +14,11 @@ use poem::web::Data;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{OpenApiService, OperationId, Tags};
 use taskweir_runtime::admin::METRICS_CONTENT_TYPE;
+use taskweir_runtime::listen::HostGuard;
 
-use crate::methods::Methods;
+use crate::calls::Calls;
 use crate::metrics::HTTP;
+use crate::problem::ApiError;
 use crate::state::State;
 use crate::{problem, scrape};
 
@@ -92,10 +94,10 @@ async fn timed<E: Endpoint<Output = Response>>(
     Ok(response)
 }
 
-/// Every route of the gateway.
-pub(crate) fn routes(state: State) -> BoxEndpoint<'static> {
+/// Every route of the gateway. `guard` says which `Host` headers are taken.
+pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
     let service = service();
-    let methods = Methods::of_spec(&service.spec());
+    let calls = Calls::of_spec(&service.spec());
     let app = Route::new()
         .nest("/docs", service.swagger_ui())
         .at("/openapi.json", service.spec_endpoint())
@@ -103,9 +105,17 @@ pub(crate) fn routes(state: State) -> BoxEndpoint<'static> {
         .nest("/", service)
         .data(state);
     app.around(move |next, request: Request| {
-        let methods = methods.clone();
+        let calls = calls.clone();
         async move {
+            if !guard.allows(request.header("host")) {
+                return Ok(ApiError::stranger().into_response());
+            }
             let path = request.uri().path().to_owned();
+            let query = request.uri().query().unwrap_or_default();
+            let strangers = calls.strangers(request.method(), &path, query);
+            if !strangers.is_empty() {
+                return Ok(ApiError::fields(strangers).into_response());
+            }
             match next.call(request).await {
                 Ok(response) => Ok(response.into_response()),
                 Err(error) => {
@@ -113,7 +123,7 @@ pub(crate) fn routes(state: State) -> BoxEndpoint<'static> {
                     let missing = error.is::<poem::error::MethodNotAllowedError>();
                     let mut response = problem::of_framework(error);
                     if missing {
-                        methods.allow(&path, &mut response);
+                        calls.allow(&path, &mut response);
                     }
                     if let Some(operation) = operation {
                         response.set_data(OperationId(operation));

@@ -10,7 +10,7 @@ use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 
 /// Longest body: a batch of 1,000 tasks of 16 KiB each, or a few of the largest payloads.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// A JSON body, not parsed yet.
 #[derive(Debug)]

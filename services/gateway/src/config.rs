@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use poem::Server;
 use poem::listener::TcpAcceptor;
 use taskweir_domain::DraftLimits;
-use taskweir_runtime::listen::{ListenAddress, ListenError};
+use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Limits, RedisSettings, Store, Submitter};
 use tokio_util::sync::CancellationToken;
@@ -87,9 +87,10 @@ impl App {
     /// The listener broke.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         tracing::info!(address = %self.address, "gateway listens");
+        let app = api::routes(self.state, HostGuard::of(self.address));
         let stopping = async move { stop.cancelled().await };
         Server::new_with_acceptor(self.acceptor)
-            .run_with_graceful_shutdown(api::routes(self.state), stopping, Some(DRAIN))
+            .run_with_graceful_shutdown(app, stopping, Some(DRAIN))
             .await
             .map_err(|cause| ListenError::Bind {
                 address: self.address,

@@ -3,8 +3,8 @@
 
 mod api;
 mod body;
+mod calls;
 mod config;
-mod methods;
 pub mod metrics;
 mod position;
 mod problem;

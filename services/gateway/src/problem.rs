@@ -6,12 +6,17 @@ use std::sync::Arc;
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::error::{ContentTypeError, ParseParamError, ParseRequestPayloadError};
+use poem_openapi::error::{
+    ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError,
+};
 use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
+use taskweir_domain::{Priority, Status};
 use taskweir_store::StoreError;
+
+use crate::body::MAX_BODY;
 
 /// A field that cannot be taken.
 #[derive(Debug, Clone, Object)]
@@ -104,6 +109,9 @@ pub(crate) enum ApiError {
     /// The body is not JSON.
     #[oai(status = 400)]
     NotJson(ProblemJson),
+    /// Not under this name.
+    #[oai(status = 403)]
+    Forbidden(ProblemJson),
     /// There is no such thing.
     #[oai(status = 404)]
     NotFound(ProblemJson),
@@ -195,6 +203,12 @@ impl ApiError {
         }])
     }
 
+    /// The request came under a name that is not this machine's.
+    pub(crate) fn stranger() -> Self {
+        let detail = "this gateway listens on loopback and answers only to localhost";
+        Self::Forbidden(ProblemJson(Problem::new(StatusCode::FORBIDDEN, detail)))
+    }
+
     pub(crate) fn broken(error: &dyn Display) -> Self {
         tracing::error!(%error, "a request met something broken");
         let detail = "something is broken inside; the log of the gateway says what";
@@ -240,27 +254,59 @@ impl From<Arc<StoreError>> for ApiError {
     }
 }
 
+/// What a parameter takes, for those the framework reads.
+fn takes(parameter: &str) -> String {
+    match parameter {
+        "status" => {
+            let words = Status::ALL
+                .iter()
+                .filter(|status| **status != Status::Removed);
+            let words: Vec<&str> = words.map(|status| status.as_str()).collect();
+            format!("must be one of {}", words.join(", "))
+        }
+        "priority" => format!(
+            "must be one of {}",
+            Priority::ALL.map(Priority::as_str).join(", ")
+        ),
+        "limit" => "must be a whole number from 1 to 500".to_owned(),
+        _ => "cannot be read".to_owned(),
+    }
+}
+
 /// Any error of the framework as a problem.
 pub(crate) fn of_framework(error: poem::Error) -> Response {
     let problem = if let Some(error) = error.downcast_ref::<ParseParamError>() {
         Problem {
             errors: Some(vec![Field {
                 field: error.name.to_owned(),
-                message: error.reason.clone(),
+                message: takes(error.name),
             }]),
-            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+            ..Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("{} {}", error.name, takes(error.name)),
+            )
         }
+    } else if error.is::<ParsePathError>() || error.is::<poem::error::ParsePathError>() {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "there is nothing at this address; /docs shows what there is",
+        )
     } else if let Some(error) = error.downcast_ref::<ParseRequestPayloadError>() {
         Problem::new(StatusCode::BAD_REQUEST, error.reason.clone())
     } else if let Some(error) = error.downcast_ref::<ContentTypeError>() {
         let detail = format!("{error}; send application/json");
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     } else if let Some(error) = error.downcast_ref::<ReadBodyError>() {
-        let status = match error {
-            ReadBodyError::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Problem::new(status, error.to_string())
+        match error {
+            ReadBodyError::PayloadTooLarge => {
+                let detail = format!("the body is larger than {} MiB", MAX_BODY / (1_024 * 1_024));
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            ReadBodyError::Utf8(_) => {
+                Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8")
+            }
+            error => Problem::new(StatusCode::BAD_REQUEST, error.to_string()),
+        }
     } else if error.is::<NotFoundError>() {
         Problem::new(
             StatusCode::NOT_FOUND,

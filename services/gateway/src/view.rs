@@ -43,18 +43,31 @@ impl From<Status> for StatusWord {
     }
 }
 
-impl From<StatusWord> for Status {
-    fn from(word: StatusWord) -> Self {
+/// Where a listed task can be: lists show no task that was taken out of the dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", rename = "ListedStatus")]
+pub(crate) enum ListedStatus {
+    Scheduled,
+    Pending,
+    Processing,
+    Retrying,
+    Completed,
+    Failed,
+    Cancelled,
+    Expired,
+}
+
+impl From<ListedStatus> for Status {
+    fn from(word: ListedStatus) -> Self {
         match word {
-            StatusWord::Scheduled => Self::Scheduled,
-            StatusWord::Pending => Self::Pending,
-            StatusWord::Processing => Self::Processing,
-            StatusWord::Retrying => Self::Retrying,
-            StatusWord::Completed => Self::Completed,
-            StatusWord::Failed => Self::Failed,
-            StatusWord::Cancelled => Self::Cancelled,
-            StatusWord::Expired => Self::Expired,
-            StatusWord::Removed => Self::Removed,
+            ListedStatus::Scheduled => Self::Scheduled,
+            ListedStatus::Pending => Self::Pending,
+            ListedStatus::Processing => Self::Processing,
+            ListedStatus::Retrying => Self::Retrying,
+            ListedStatus::Completed => Self::Completed,
+            ListedStatus::Failed => Self::Failed,
+            ListedStatus::Cancelled => Self::Cancelled,
+            ListedStatus::Expired => Self::Expired,
         }
     }
 }
@@ -166,7 +179,7 @@ pub(crate) struct Task {
     pub(crate) waiting_for_worker: bool,
     /// Starts so far.
     pub(crate) attempt: u32,
-    /// Failures since it was submitted or came back from the dead letters.
+    /// Failures that were retried, since it was submitted or came back from the dead letters.
     pub(crate) failures: u32,
     /// Workers lost since then.
     pub(crate) losses: u32,
@@ -326,7 +339,7 @@ pub(crate) struct HistoryEvent {
 impl HistoryEvent {
     /// An event and the state after it.
     pub(crate) fn of(event: &Event, after: &TaskDetail, body: Value, partitions: usize) -> Self {
-        let told = Told::of(event);
+        let told = event.told();
         let task = &after.task;
         Self {
             position: position::show(after.id.partition(), task.last, partitions),
@@ -339,83 +352,6 @@ impl HistoryEvent {
             cause: told.cause,
             status: task.status().into(),
             detail: Any(body),
-        }
-    }
-}
-
-/// What an event says of itself in the columns of a history.
-#[derive(Default)]
-struct Told {
-    attempt: Option<u32>,
-    worker: Option<String>,
-    actor: Option<String>,
-    cause: Option<String>,
-}
-
-impl Told {
-    fn of(event: &Event) -> Self {
-        let held = |attempt: u32, holder: Option<&taskweir_domain::Holder>| Self {
-            attempt: Some(attempt),
-            worker: holder.map(|holder| holder.worker().to_owned()),
-            ..Self::default()
-        };
-        let by = |actor: &taskweir_domain::Actor| Self {
-            actor: Some(actor.0.clone()),
-            ..Self::default()
-        };
-        let cause = |told: Self, cause: String| Self {
-            cause: Some(cause),
-            ..told
-        };
-        match event {
-            Event::Submitted(body) => body.actor.as_ref().map(by).unwrap_or_default(),
-            Event::Started(body) => held(body.attempt, Some(&body.holder)),
-            Event::Progressed(body) => Self {
-                attempt: Some(body.attempt),
-                cause: body.message.clone(),
-                ..Self::default()
-            },
-            Event::Completed(body) => held(body.attempt, Some(&body.holder)),
-            Event::AttemptFailed(body) => {
-                let why = format!("{}: {}", body.error.kind, body.error.message);
-                cause(held(body.attempt, Some(&body.holder)), why)
-            }
-            Event::Requeued(_) => cause(Self::default(), "its time came".to_owned()),
-            Event::LeaseExpired(body) => {
-                let why = if body.started {
-                    "its worker fell silent"
-                } else {
-                    "received by a worker that fell silent"
-                };
-                cause(held(body.attempt, body.holder.as_ref()), why.to_owned())
-            }
-            Event::Released(body) => {
-                let why = match body.reason {
-                    taskweir_domain::ReleaseReason::Shutdown => "its worker stopped",
-                    taskweir_domain::ReleaseReason::UnknownType => {
-                        "no worker of the queue knew its type"
-                    }
-                };
-                let told = body
-                    .attempt
-                    .map(|attempt| held(attempt, body.holder.as_ref()));
-                cause(told.unwrap_or_default(), why.to_owned())
-            }
-            Event::DeadLettered(body) => {
-                let why = format!("{}: {}", body.error.kind, body.error.message);
-                cause(held(body.attempt, body.holder.as_ref()), why)
-            }
-            Event::CancelRequested(body) => by(&body.actor),
-            Event::Cancelled(body) => by(&body.actor),
-            Event::Expired(_) => cause(Self::default(), "not started in time".to_owned()),
-            Event::LateCompletionRefused(body) => cause(
-                held(body.attempt, Some(&body.holder)),
-                "another attempt had the task".to_owned(),
-            ),
-            Event::DlqRetried(body) => by(&body.actor),
-            Event::DlqRemoved(body) => by(&body.actor),
-            Event::QueuePaused(body) => by(&body.actor),
-            Event::QueueResumed(body) => by(&body.actor),
         }
     }
 }

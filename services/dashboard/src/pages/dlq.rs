@@ -48,21 +48,21 @@ pub(crate) async fn dlq_page(
                 table {
                     caption { "The latest to give up first." }
                     thead { tr {
-                        th scope="col" { "Task" } th scope="col" { "Type" } th scope="col" { "Queue" }
-                        th.num scope="col" { "Attempt" } th scope="col" { "Gave up" } th scope="col" { "Error" }
-                        th scope="col" { "Action" }
+                        th scope="col" { "Task" } th scope="col" { "Action" } th scope="col" { "Type" }
+                        th scope="col" { "Queue" } th.num scope="col" { "Attempt" } th scope="col" { "Gave up" }
+                        th scope="col" { "Error" }
                     } }
                     tbody {
                         @for item in &page.items {
                             @let task = &item.record.task;
                             tr {
-                                td { (task_link(item.id)) } td { (task.task_type) } td { (task.queue) }
+                                td { (task_link(item.id)) } td.actions { (dlq_buttons(item.id)) }
+                                td.name { (task.task_type) } td.name { (task.queue) }
                                 td.num { (task.attempt) }
                                 td { (ago(item.dead_ms.unwrap_or(task.last.ms), now_ms)) }
                                 td.wide {
                                     @if let Some(error) = &item.extra.error { span.error { (error.class()) } " " (error.message) }
                                 }
-                                td { (dlq_buttons(item.id)) }
                             }
                         }
                     }

@@ -23,6 +23,7 @@ fn queue_row(name: &str, queue: &QueueOverview, now_ms: u64) -> Markup {
                 @if queue.paused { " " span.state.state-retrying { "paused" } }
             }
             @for priority in Priority::ALL { td.num { (ready(priority)) } }
+            td.num { (queue.parked) }
             td.num { (queue.depths.values().map(|depth| depth.held).sum::<u64>()) }
             td.num { (queue.of(Status::Retrying) + queue.of(Status::Scheduled)) }
             td.num { (queue.of(Status::Failed)) }
@@ -66,7 +67,7 @@ pub(crate) async fn overview_page(Data(state): Data<&State>) -> poem::Result<Res
             @if submitted == accounted { " ✓" } @else { span.error { " – they differ" } }
             " · " (totals.of_event(EventType::LeaseExpired)) " redelivered · "
             (totals.of_event(EventType::LateCompletionRefused)) " late completions refused · views "
-            (span(lag_ms)) " behind · " (active) " active workers"
+            (span(lag_ms)) " behind · active workers: " (active)
         }
         h2 { "Queues" }
         div.scroll {
@@ -77,7 +78,7 @@ pub(crate) async fn overview_page(Data(state): Data<&State>) -> poem::Result<Res
                     caption { "What waits and runs now; rates per minute over the last five minutes." }
                     thead { tr {
                         th scope="col" { "Queue" } th.num scope="col" { "High" } th.num scope="col" { "Normal" }
-                        th.num scope="col" { "Low" } th.num scope="col" { "Running" } th.num scope="col" { "Waiting for a time" }
+                        th.num scope="col" { "Low" } th.num scope="col" { "Unknown type" } th.num scope="col" { "Running" } th.num scope="col" { "Waiting for a time" }
                         th.num scope="col" { "Dead" } th.num scope="col" { "Oldest ready" }
                         th.num scope="col" { "Completed/min" } th.num scope="col" { "Failed/min" }
                     } }

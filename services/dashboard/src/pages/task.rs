@@ -45,18 +45,23 @@ fn history(story: &Story) -> Markup {
                 caption { "Every event of this task, oldest first, as it stands in the log." }
                 thead { tr {
                     th.num scope="col" { "#" } th scope="col" { "Event" } th scope="col" { "Then" }
-                    th scope="col" { "Time" } th.num scope="col" { "After" } th scope="col" { "Position" } th scope="col" { "Detail" }
+                    th scope="col" { "Time" } th.num scope="col" { "After" } th.num scope="col" { "Attempt" }
+                    th scope="col" { "Worker or person" } th scope="col" { "Cause" } th scope="col" { "Position" } th scope="col" { "Detail" }
                 } }
                 tbody {
                     @for (recorded, body, status, passed) in &rows {
+                        @let told = recorded.event.told();
                         tr {
                             td.num { (recorded.version) }
                             th scope="row" { (recorded.event.event_type()) }
                             td { (state_badge(*status)) }
                             td { time datetime=(format_ms(recorded.position.ms)) { (format_ms(recorded.position.ms)) } }
                             td.num { @if let Some(ms) = passed { "+" (span(*ms)) } }
+                            td.num { @if let Some(attempt) = told.attempt { (attempt) } }
+                            td.mono { (told.worker.or(told.actor).unwrap_or_default()) }
+                            td.wide { (told.cause.unwrap_or_default()) }
                             td.mono { (recorded.position) }
-                            td.wide {
+                            td {
                                 @if *body != "{}" {
                                     details id=(format!("event-{}", recorded.version)) {
                                         summary { "body" }
@@ -81,14 +86,14 @@ fn facts(story: &Story, now_ms: u64) -> Markup {
             div { dt { "Status" } dd {
                 (state_badge(task.status()))
                 @if task.cancelling() { " " span.muted { "being cancelled" } }
-                @if story.record.is_parked() { " " span.muted { "waits for a worker that knows its type" } }
+                @if story.record.is_parked() { " " span.muted { "no worker of its queue knows its type" } }
             } }
             div { dt { "Type" } dd { (task.task_type) } }
             div { dt { "Queue" } dd { (task.queue) } }
             div { dt { "Priority" } dd { (task.priority) } }
             div { dt { "Attempt" } dd { (task.attempt) } }
-            div { dt { "Failures" } dd { (task.failures) " of " (retry.max_retries) " retries used" } }
-            div { dt { "Workers lost" } dd { (task.losses) " of " (task.limits.max_deliveries) " survived" } }
+            div { dt { "Retries used" } dd { (task.failures) " of " (retry.max_retries) } }
+            div { dt { "Workers lost" } dd { (task.losses) ", at most " (task.limits.max_deliveries) } }
             div { dt { "Submitted" } dd { (ago(task.first.ms, now_ms)) } }
             @if let Some(ms) = detail.started_ms { div { dt { "Latest start" } dd { (ago(ms, now_ms)) } } }
             @if let Some(ms) = detail.ended_ms { div { dt { "Ended" } dd { (ago(ms, now_ms)) } } }

@@ -56,7 +56,7 @@ struct HealthAnswer {
     projector: Option<ProjectorHealth>,
     /// The workers.
     workers: Option<WorkerHealth>,
-    /// Tasks that wait, by queue.
+    /// Tasks that are ready and not received, by queue.
     pending: BTreeMap<String, u64>,
 }
 
@@ -96,6 +96,23 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
     let mut troubles = Vec::new();
     if active.is_empty() {
         troubles.push("no worker is active".to_owned());
+    }
+    for (name, queue) in &queues {
+        let ready: u64 = queue.depths.values().map(|depth| depth.ready).sum();
+        let served = active
+            .iter()
+            .any(|worker| worker.info.queues.iter().any(|served| *served == **name));
+        if ready > 0 && !served && !active.is_empty() {
+            troubles.push(format!(
+                "queue {name} has {ready} ready tasks and no worker takes from it"
+            ));
+        }
+        if queue.parked > 0 {
+            troubles.push(format!(
+                "queue {name} has {} tasks of types that no worker knows",
+                queue.parked
+            ));
+        }
     }
     if lag_ms > LAG_TROUBLE_MS {
         troubles.push(format!(

@@ -45,6 +45,8 @@ struct Queue {
     paused: bool,
     /// What waits and runs, by class, exactly and now.
     depth: BTreeMap<String, Depth>,
+    /// Tasks that wait for a worker that knows their type.
+    parked: u64,
     /// Tasks by status, from the views.
     by_status: BTreeMap<String, u64>,
     /// Age of the oldest task that no worker has received, seconds.
@@ -73,6 +75,7 @@ impl Queue {
         Self {
             name: name.to_owned(),
             paused: overview.paused,
+            parked: overview.parked,
             depth: overview
                 .depths
                 .iter()

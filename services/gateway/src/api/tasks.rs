@@ -9,7 +9,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::Value;
-use taskweir_domain::{Json as JsonBody, TaskDetail, draft_from_json};
+use taskweir_domain::{Json as JsonBody, TaskDetail, TaskId, draft_from_json};
 use taskweir_store::{Filter, Store};
 
 use super::Tag;
@@ -17,7 +17,7 @@ use crate::body::JsonText;
 use crate::position;
 use crate::problem::{ApiError, Field};
 use crate::state::State;
-use crate::view::{HistoryEvent, PriorityWord, StatusWord, Task};
+use crate::view::{HistoryEvent, ListedStatus, PriorityWord, StatusWord, Task};
 
 /// Tasks of one batch.
 const MAX_TASKS: usize = 1_000;
@@ -182,7 +182,7 @@ struct TaskHistory {
 /// The filters of a list, as they come.
 #[derive(Default)]
 pub(crate) struct FilterParams {
-    pub(crate) status: Option<StatusWord>,
+    pub(crate) status: Option<ListedStatus>,
     pub(crate) queue: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) priority: Option<PriorityWord>,
@@ -239,10 +239,12 @@ pub(crate) fn page(
         .filter(|limit| (1..=MAX_LIMIT).contains(limit));
     let limit =
         fits.ok_or_else(|| ApiError::field("limit", format!("must be from 1 to {MAX_LIMIT}")))?;
-    let plain = |text: &str| {
-        text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b':')
+    // An id, or among the dead letters a time before it.
+    let is_cursor = |text: &str| {
+        let (ms, id) = text.split_once(':').unwrap_or(("0", text));
+        ms.bytes().all(|b| b.is_ascii_digit()) && id.parse::<TaskId>().is_ok()
     };
-    if cursor.is_some_and(|cursor| cursor.is_empty() || !plain(cursor)) {
+    if cursor.is_some_and(|cursor| !is_cursor(cursor)) {
         return Err(ApiError::field(
             "cursor",
             "must be the cursor of an earlier page",
@@ -391,7 +393,7 @@ impl Tasks {
         &self,
         Data(state): Data<&State>,
         /// Only of this status.
-        Query(status): Query<Option<StatusWord>>,
+        Query(status): Query<Option<ListedStatus>>,
         /// Only of this queue.
         Query(queue): Query<Option<String>>,
         /// Only of this type.

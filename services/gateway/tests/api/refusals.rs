@@ -119,6 +119,11 @@ async fn odd_filters_are_named() {
         ("created_after=soon", "created_after"),
         ("created_before=2026", "created_before"),
         ("min_position=x", "min_position"),
+        ("state=failed", "state"),
+        ("limit=1&limit=2", "limit"),
+        ("as_of=1", "as_of"),
+        ("cursor=abc", "cursor"),
+        ("status=removed", "status"),
     ] {
         let bad = problem(bench.get(&format!("/tasks?{query}")).await, 422).await;
         assert_eq!(bad["errors"][0]["field"], field, "{query}");
@@ -162,4 +167,13 @@ async fn redis_away_is_a_503_with_retry_after_and_full_is_a_507() {
     assert_eq!(bench.get("/health").await.status().as_u16(), 503);
     assert_eq!(bench.get("/health/ready").await.status().as_u16(), 503);
     assert_eq!(bench.get("/health/live").await.status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn on_loopback_only_localhost_is_answered() {
+    let bench = Bench::new().await;
+    let rebound = bench
+        .call(Method::GET, "/tasks")
+        .header("host", "evil.example");
+    problem(rebound.send().await.unwrap(), 403).await;
 }

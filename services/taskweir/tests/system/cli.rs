@@ -110,7 +110,32 @@ fn the_exit_status_tells_refused_from_misused() {
     );
     assert_eq!(run(&["submit"], &away).status.code(), Some(2));
     assert_eq!(run(&["nonsense"], &away).status.code(), Some(2));
+    assert_eq!(
+        run(&["stats"], &[("TASKWEIR_URL", "nonsense")])
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["submit", "echo", "--label", "nope"], &away)
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["submit", "echo", "--delay", "nan"], &away)
+            .status
+            .code(),
+        Some(2)
+    );
+    assert_eq!(
+        run(&["submit", "echo", "--delay", "-5"], &away)
+            .status
+            .code(),
+        Some(2)
+    );
     let output = run(&["submit", "echo", "not json"], &away);
+    assert_eq!(output.status.code(), Some(2));
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()

@@ -102,7 +102,16 @@ async fn mixed_traffic_ends_where_it_should_and_everything_agrees() {
     let of_label = fleet.get("/tasks?label=tenant%3Da&limit=500").await;
     assert_eq!(of_label["tasks"].as_array().unwrap().len(), 100);
     let of_error = fleet.get("/tasks?error=fatal&limit=500").await;
-    assert_eq!(of_error["tasks"].as_array().unwrap().len(), 100);
+    let of_error = of_error["tasks"].as_array().unwrap();
+    assert!(
+        of_error.iter().all(|task| task["status"] == "failed"),
+        "lists show nothing that was removed"
+    );
+    assert!(
+        (60..=70).contains(&of_error.len()),
+        "two of three are left: {}",
+        of_error.len()
+    );
     let found = fleet.get("/tasks?q=nobody&limit=500").await;
     assert_eq!(found["tasks"].as_array().unwrap().len(), 100);
     assert_eq!(found["tasks"][0]["waiting_for_worker"], true);
