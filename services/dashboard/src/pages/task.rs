@@ -46,7 +46,7 @@ fn history(story: &Story) -> Markup {
                 thead { tr {
                     th.num scope="col" { "#" } th scope="col" { "Event" } th scope="col" { "Then" }
                     th scope="col" { "Time" } th.num scope="col" { "After" } th.num scope="col" { "Attempt" }
-                    th scope="col" { "Worker or person" } th scope="col" { "Cause" } th scope="col" { "Position" } th scope="col" { "Detail" }
+                    th scope="col" { "Worker or person" } th scope="col" { "Cause" } th scope="col" { "Detail" }
                 } }
                 tbody {
                     @for (recorded, body, status, passed) in &rows {
@@ -60,13 +60,11 @@ fn history(story: &Story) -> Markup {
                             td.num { @if let Some(attempt) = told.attempt { (attempt) } }
                             td.mono { (told.worker.or(told.actor).unwrap_or_default()) }
                             td.wide { (told.cause.unwrap_or_default()) }
-                            td.mono { (recorded.position) }
                             td {
-                                @if *body != "{}" {
-                                    details id=(format!("event-{}", recorded.version)) {
-                                        summary { "body" }
-                                        pre { (pretty(body)) }
-                                    }
+                                details id=(format!("event-{}", recorded.version)) {
+                                    summary { "body" }
+                                    p.mono { "position " (recorded.position) }
+                                    pre { (pretty(body)) }
                                 }
                             }
                         }
