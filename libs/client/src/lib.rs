@@ -53,13 +53,35 @@ impl Client {
             .await
     }
 
-    /// `POST /tasks`: submits a task.
+    /// `POST /tasks`: submits a task under an idempotency key: the same key and task again is the same
+    /// task, so a lost answer may be asked for again.
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn submit(&self, task: &Value) -> Result<Value, ClientError> {
-        self.answer(self.request(Method::POST, "/tasks").json(task))
-            .await
+    pub async fn submit(&self, task: &Value, key: &str) -> Result<Value, ClientError> {
+        let request = self
+            .request(Method::POST, "/tasks")
+            .header("idempotency-key", key);
+        self.answer(request.json(task)).await
+    }
+
+    /// `POST /tasks/{id}/cancel`: cancels a task.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn cancel(&self, id: &str) -> Result<Value, ClientError> {
+        let path = format!("/tasks/{}/cancel", segment(id));
+        self.answer(self.request(Method::POST, &path)).await
+    }
+
+    /// `POST /queues/{q}/pause` or `…/resume`.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn pause(&self, queue: &str, paused: bool) -> Result<Value, ClientError> {
+        let verb = if paused { "pause" } else { "resume" };
+        let path = format!("/queues/{}/{verb}", segment(queue));
+        self.answer(self.request(Method::POST, &path)).await
     }
 
     /// `GET /tasks/{id}`: a task now.

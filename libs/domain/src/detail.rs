@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::command::{Actor, AttemptError};
 use crate::event::Event;
 use crate::evolve::{IllegalEvent, evolve};
-use crate::task::{Holder, Task};
+use crate::task::{Holder, Phase, Task};
 use crate::wire::Recorded;
 use crate::{Json, Status, Stored, TaskId};
 
@@ -31,6 +31,10 @@ pub struct TaskDetail {
     pub data: Option<Json>,
     /// Stands for a payload beside the log.
     pub data_stored: Option<Stored>,
+    /// Its unique key.
+    pub unique_key: Option<String>,
+    /// When it expires unless it has started, ms since the epoch.
+    pub expires_ms: Option<u64>,
     /// Free words for searching.
     pub labels: BTreeMap<String, String>,
     /// Who submitted it.
@@ -86,6 +90,8 @@ impl TaskDetail {
             task,
             data: None,
             data_stored: None,
+            unique_key: None,
+            expires_ms: None,
             labels: BTreeMap::new(),
             actor: None,
             started_ms: None,
@@ -104,6 +110,12 @@ impl TaskDetail {
             Event::Submitted(body) => {
                 self.data = body.data.clone();
                 self.data_stored = body.data_stored.clone();
+                self.unique_key = body.unique_key.clone();
+                let ready_ms = match self.task.phase {
+                    Phase::Scheduled { due_ms } => due_ms,
+                    _ => now,
+                };
+                self.expires_ms = body.expires_in_ms.map(|ms| ready_ms.saturating_add(ms));
                 self.labels = body.labels.clone();
                 self.actor = body.actor.clone();
             }

@@ -39,6 +39,7 @@ impl Default for Limits {
 
 const MAX_LABELS: usize = 16;
 const MAX_LABEL_KEY: usize = 64;
+const MAX_UNIQUE_KEY: usize = 256;
 const MAX_LABEL_VALUE: usize = 256;
 /// Ten years, seconds: later than any task should wait, and safe in ms arithmetic.
 const MAX_WAIT_SECONDS: f64 = 315_360_000.0;
@@ -105,8 +106,8 @@ impl Reader {
     }
 }
 
-const KNOWN: &str =
-    "type, data, queue, priority, max_retries, retry, delay, run_at, timeout, labels";
+const KNOWN: &str = "type, data, queue, priority, max_retries, retry, delay, run_at, timeout, \
+     expires_in, unique_key, labels";
 
 /// Reads one task request. `text` is JSON.
 ///
@@ -151,6 +152,8 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
         reader.error("run_at", "cannot stand beside delay: give one of them");
     }
     let timeout_ms = reader.seconds("timeout", 0.001, MAX_TIMEOUT_SECONDS);
+    let expires_in_ms = reader.seconds("expires_in", 0.001, MAX_WAIT_SECONDS);
+    let unique_key = unique_key(&mut reader);
     let labels = labels(&mut reader);
     reader.refuse_unknown(KNOWN);
     match task_type {
@@ -165,6 +168,8 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
             delay_ms: delay_ms.filter(|ms| *ms > 0),
             run_at_ms,
             timeout_ms,
+            expires_in_ms,
+            unique_key,
             labels,
             actor: None,
         }),
@@ -193,6 +198,15 @@ fn data(reader: &mut Reader, max: usize) -> Json {
         );
     }
     data
+}
+
+fn unique_key(reader: &mut Reader) -> Option<String> {
+    let key: String = reader.take("unique_key", "a string")?;
+    if key.is_empty() || key.len() > MAX_UNIQUE_KEY {
+        reader.error("unique_key", format!("takes 1 to {MAX_UNIQUE_KEY} bytes"));
+        return None;
+    }
+    Some(key)
 }
 
 fn retry(reader: &mut Reader, defaults: RetryPolicy) -> RetryPolicy {

@@ -141,6 +141,12 @@ pub struct Submitted {
     /// Longest run of one attempt, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Time within which it must start, ms from this event or from its due time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_ms: Option<u64>,
+    /// Held by this task until it ends or fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<String>,
     /// Free words for searching.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -165,6 +171,8 @@ impl Submitted {
             delay_ms: spec.delay_ms,
             run_at_ms: spec.run_at_ms,
             timeout_ms: spec.timeout_ms,
+            expires_in_ms: spec.expires_in_ms,
+            unique_key: spec.unique_key.clone(),
             labels: spec.labels.clone(),
             actor: spec.actor.clone(),
         }

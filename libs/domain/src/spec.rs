@@ -37,6 +37,10 @@ pub struct TaskSpec {
     pub run_at_ms: Option<u64>,
     /// Longest run of one attempt, ms.
     pub timeout_ms: Option<u64>,
+    /// Time within which it must start, ms from its submit or its `run_at`; else it expires.
+    pub expires_in_ms: Option<u64>,
+    /// At most one task that has not ended carries a unique key, over all queues.
+    pub unique_key: Option<String>,
     /// Free words for searching.
     pub labels: BTreeMap<String, String>,
     /// Who submits it, where known.
@@ -60,6 +64,8 @@ impl TaskSpec {
             delay_ms: None,
             run_at_ms: None,
             timeout_ms: None,
+            expires_in_ms: None,
+            unique_key: None,
             labels: BTreeMap::new(),
             actor: None,
         }

@@ -71,6 +71,9 @@ fn each_bad_field_is_named() {
         "run_at",
     );
     refused(r#"{"type":"a","timeout":0}"#, "timeout");
+    refused(r#"{"type":"a","expires_in":0}"#, "expires_in");
+    refused(r#"{"type":"a","unique_key":""}"#, "unique_key");
+    refused(r#"{"type":"a","unique_key":7}"#, "unique_key");
     refused(r#"{"type":"a","labels":{"a":1}}"#, "labels");
     refused(r#"{"type":"a","labels":{"a=b":"x"}}"#, "labels");
     refused(r#"{"type":"a","colour":"red"}"#, "colour");

@@ -44,9 +44,16 @@ impl Env {
     /// These variables and no others.
     #[must_use]
     pub fn of<const N: usize>(values: [(&str, &str); N]) -> Self {
-        let owned = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self::from_pairs(values)
+    }
+
+    /// These variables and no others.
+    pub fn from_pairs<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let owned = values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self {
-            values: Some(owned.into()),
+            values: Some(owned.collect()),
         }
     }
 

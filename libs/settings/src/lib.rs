@@ -41,10 +41,10 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
     Ok(RedisSettings { url, prefix })
 }
 
-/// Reads `RETENTION`.
+/// Reads `RETENTION` and `MAX_QUEUE_LENGTH`.
 ///
 /// # Errors
-/// It is no span of time, or none at all.
+/// One of them cannot be used.
 pub fn limits(env: &Env) -> Result<Limits, EnvError> {
     let week = Duration::from_secs(7 * 24 * 3_600);
     let retention = env.span("RETENTION", week)?;
@@ -57,6 +57,7 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
     }
     Ok(Limits {
         retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
+        max_queue_length: env.parse("MAX_QUEUE_LENGTH", 0, "a whole number; 0 for no limit")?,
     })
 }
 

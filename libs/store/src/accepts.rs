@@ -98,6 +98,12 @@ pub const ACCEPTS: &[Accepts] = &[
         &[Processing],
         false,
     ),
+    plain(
+        Script::Expire,
+        EventType::Expired,
+        &[Scheduled, Pending],
+        false,
+    ),
     plain(Script::DlqRetry, EventType::DlqRetried, &[Failed], false),
     plain(Script::DlqRemove, EventType::DlqRemoved, &[Failed], false),
 ];

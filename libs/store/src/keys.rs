@@ -94,6 +94,30 @@ impl Keys {
         self.key(format_args!("parked:{queue}:{task_type}"))
     }
 
+    /// Sorted set: ids of tasks that expire unless they start, by that time, ms.
+    #[must_use]
+    pub fn expiry(&self) -> String {
+        self.key("expiry")
+    }
+
+    /// String, 24 h: what was submitted under an idempotency key (its hash).
+    #[must_use]
+    pub fn idempotency(&self, hash: &str) -> String {
+        self.key(format_args!("idem:{hash}"))
+    }
+
+    /// String: the task that holds a unique key (its hash).
+    #[must_use]
+    pub fn unique(&self, hash: &str) -> String {
+        self.key(format_args!("unique:{hash}"))
+    }
+
+    /// The key of a task's unique key, or its record's where it has none: scripts take one always.
+    #[must_use]
+    pub fn unique_or(&self, hash: Option<&str>, id: TaskId) -> String {
+        hash.map_or_else(|| self.task(id), |hash| self.unique(hash))
+    }
+
     /// List: cancellations for a worker.
     #[must_use]
     pub fn signal(&self, worker: &str) -> String {

@@ -2,6 +2,7 @@
 
 pub mod accepts;
 pub mod clock;
+mod command;
 pub mod entropy;
 mod error;
 mod keys;
@@ -21,6 +22,7 @@ mod submitter;
 mod views;
 mod workers;
 
+pub use command::Cancelled;
 pub use error::StoreError;
 pub use keys::{Keys, VIEW_VERSION};
 pub use link::{Limits, Partition, RedisSettings, Store};
@@ -30,10 +32,11 @@ pub use migrate::{LAYOUT_VERSION, LayoutError, MigrateOptions, Migrated};
 pub use ops::ClaimedWork;
 pub use ops::{
     ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, DlqAction,
-    Finish, FinishOutcome, HeartbeatState, History, Loss, MAX_BATCH, ParkOutcome, Parking, Pause,
-    PauseOutcome, Payload, Presence, ProgressReport, PromoteOutcome, Promotion, ReclaimOutcome,
-    ReleaseOutcome, Releasing, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome,
-    UnclaimOutcome, Unclaiming, UnparkOutcome,
+    ExpireOutcome, Expiring, Finish, FinishOutcome, HeartbeatState, History, Idempotency, Loss,
+    MAX_BATCH, ParkOutcome, Parking, Pause, PauseOutcome, Payload, Presence, ProgressReport,
+    PromoteOutcome, Promotion, ReclaimOutcome, ReleaseOutcome, Releasing, Reservation,
+    RetryOutcome, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome, UnclaimOutcome,
+    Unclaiming, UnparkOutcome,
 };
 pub use overview::{Lag, QueueOverview};
 pub use queries::{Filter, Item, Page, Totals};

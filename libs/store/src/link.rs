@@ -79,12 +79,15 @@ impl RedisSettings {
 pub struct Limits {
     /// How long records, payloads and results of ended tasks stay, ms.
     pub retention_ms: u64,
+    /// Most ready and parked tasks of a queue; 0 = any number.
+    pub max_queue_length: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             retention_ms: 7 * 24 * 3_600 * 1_000,
+            max_queue_length: 0,
         }
     }
 }
@@ -293,6 +296,7 @@ impl Store {
             pool: self.pool.clone(),
             keys: Arc::clone(keys),
             limits: self.limits,
+            count: self.partitions.len(),
         }
     }
 
@@ -315,6 +319,12 @@ impl Store {
     pub fn mint(&self) -> TaskId {
         let partition = entropy::below(self.partitions.len());
         let partition = PartitionIndex(u8::try_from(partition).expect("at most 256 partitions"));
+        entropy::task_id(clock::now_ms(), partition)
+    }
+
+    /// A new id in a partition.
+    #[must_use]
+    pub fn mint_in(&self, partition: PartitionIndex) -> TaskId {
         entropy::task_id(clock::now_ms(), partition)
     }
 
@@ -348,6 +358,8 @@ pub struct Partition {
     pool: bb8::Pool<ExclusiveManager>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) limits: Limits,
+    /// Number of partitions of the layout.
+    pub(crate) count: usize,
 }
 
 impl Partition {

@@ -4,6 +4,7 @@ mod apply;
 mod cancel;
 mod claim;
 mod dlq;
+mod expire;
 mod finish;
 mod heartbeat;
 mod history;
@@ -21,7 +22,8 @@ mod unclaim;
 pub use apply::Applied;
 pub use cancel::{CancelOutcome, Cancellation};
 pub use claim::{Claim, Claimed, ClaimedWork};
-pub use dlq::{ActionOutcome, DlqAction};
+pub use dlq::{ActionOutcome, DlqAction, RetryOutcome};
+pub use expire::{ExpireOutcome, Expiring};
 pub use finish::{Finish, FinishOutcome};
 pub use heartbeat::{Beat, HeartbeatState};
 pub use history::History;
@@ -33,7 +35,7 @@ pub use promote::{PromoteOutcome, Promotion};
 pub use reclaim::{Loss, ReclaimOutcome, SilentEntry};
 pub use release::{ReleaseOutcome, Releasing};
 pub use start::{Begun, Payload, StartOutcome, Starting};
-pub use submit::{Submission, SubmitOutcome};
+pub use submit::{Idempotency, Reservation, Submission, SubmitOutcome};
 pub use unclaim::{UnclaimOutcome, Unclaiming};
 
 /// The consumer group of every ready stream.
@@ -50,17 +52,22 @@ pub(crate) const fn lua_index(index: usize) -> usize {
     index + 1
 }
 
-/// A long JSON text as what stands for it in the event.
-pub(crate) fn stored(text: &str) -> taskweir_domain::Stored {
+/// SHA-256 of a text, lower-case hex.
+pub(crate) fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
     use std::fmt::Write;
 
-    let mut sha256 = String::with_capacity(64);
+    let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(text.as_bytes()) {
-        write!(sha256, "{byte:02x}").expect("writing to a string");
+        write!(hex, "{byte:02x}").expect("writing to a string");
     }
+    hex
+}
+
+/// A long JSON text as what stands for it in the event.
+pub(crate) fn stored(text: &str) -> taskweir_domain::Stored {
     taskweir_domain::Stored {
         bytes: text.len() as u64,
-        sha256,
+        sha256: sha256(text),
     }
 }

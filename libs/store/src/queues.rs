@@ -16,6 +16,8 @@ pub struct QueueFlags {
     pub known: BTreeSet<QueueName>,
     /// Paused ones, with the epoch of the pause.
     pub paused: BTreeMap<QueueName, Position>,
+    /// The epoch of the latest pause or resume.
+    pub epochs: BTreeMap<QueueName, Position>,
 }
 
 impl QueueFlags {
@@ -28,6 +30,10 @@ impl QueueFlags {
                 && let (Ok(queue), Ok(epoch)) = (queue.parse(), value.parse())
             {
                 flags.paused.insert(queue, epoch);
+            } else if let Some(queue) = field.strip_prefix("epoch:")
+                && let (Ok(queue), Ok(epoch)) = (queue.parse(), value.parse())
+            {
+                flags.epochs.insert(queue, epoch);
             }
         }
         flags

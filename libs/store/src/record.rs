@@ -13,6 +13,8 @@
 //! | `x` | a person asked to cancel |
 //! | `d` | due time, ms |
 //! | `j` | was parked in this life |
+//! | `u` | hash of the unique key |
+//! | `y` | when it expires unless it has started, ms |
 //! | `k` | latest settled attempt whose task went on: `attempt:holder` |
 //! | `c` | nonce and outcome of the latest command of a person |
 //! | `z<attempt>:<holder>` | a late completion of this holder was refused |
@@ -33,6 +35,8 @@ pub struct Record {
     pub work: String,
     /// Who holds or last settled it.
     pub holder: Option<Holder>,
+    /// Hash of its unique key.
+    pub unique: Option<String>,
 }
 
 const WHAT: &str = "task record";
@@ -97,6 +101,7 @@ impl Record {
             task,
             work: fields.optional("w").unwrap_or_default().to_owned(),
             holder,
+            unique: fields.optional("u").map(ToOwned::to_owned),
         }))
     }
 }

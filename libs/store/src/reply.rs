@@ -1,7 +1,7 @@
 //! Reading replies of scripts and commands without ever panicking on what Redis sends.
 
 use redis::Value;
-use taskweir_domain::Position;
+use taskweir_domain::{Position, TaskId};
 
 use crate::StoreError;
 
@@ -64,6 +64,12 @@ impl Reader {
         let text = self.text(value)?;
         text.parse()
             .map_err(|_| self.error(format!("{text:?} is no position")))
+    }
+
+    pub(crate) fn id(self, value: Value) -> Result<TaskId, StoreError> {
+        let text = self.text(value)?;
+        text.parse()
+            .map_err(|_| self.error(format!("{text:?} is no task id")))
     }
 
     /// A list of texts.

@@ -45,6 +45,8 @@ macro_rules! scripts {
 scripts! {
     /// Makes tasks.
     Submit = "submit",
+    /// Holds an idempotency key for a task of another partition.
+    Reserve = "reserve",
     /// Takes ready entries for a consumer.
     Claim = "claim",
     /// Gives them back unused.
@@ -55,6 +57,8 @@ scripts! {
     Finish = "finish",
     /// Moves what is due to the ready streams.
     Promote = "promote",
+    /// Ends tasks that were not started in time.
+    Expire = "expire",
     /// Takes tasks from silent workers.
     Reclaim = "reclaim",
     /// Gives running tasks back at shutdown.

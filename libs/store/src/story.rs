@@ -2,7 +2,7 @@
 
 use taskweir_domain::{Actor, Recorded, Status, TaskDetail, TaskId};
 
-use crate::ops::{ActionOutcome, DlqAction};
+use crate::ops::{ActionOutcome, DlqAction, RetryOutcome};
 use crate::{LogEntry, Partition, Record, Store, StoreError, entropy};
 
 /// A task, read in one step.
@@ -38,6 +38,8 @@ pub enum DlqOutcome {
     NotDead(Status),
     /// Somebody else was faster.
     Raced,
+    /// This task holds its unique key now.
+    Taken(TaskId),
     /// No such task.
     NotFound,
 }
@@ -88,7 +90,7 @@ impl Store {
         let Some(record) = partition.records(&[id]).await?.remove(0) else {
             return Ok(DlqOutcome::NotFound);
         };
-        let task = record.task;
+        let (task, unique) = (record.task, record.unique);
         if task.status() != Status::Failed {
             return Ok(DlqOutcome::NotDead(task.status()));
         }
@@ -96,21 +98,19 @@ impl Store {
             id,
             queue: task.queue,
             priority: task.priority,
+            unique,
             nonce: entropy::nonce(),
             actor,
         };
         // The nonce makes a second try safe where the first one's reply was lost.
-        let outcomes = match act(&partition, verb, &action).await {
+        let outcome = match act(&partition, verb, &action).await {
             Err(error) if error.is_transient() => act(&partition, verb, &action).await?,
             other => other?,
         };
-        Ok(match outcomes.as_slice() {
-            [ActionOutcome::Done] => {
-                tracing::info!(task.id = %id, ?verb, actor = %action.actor.0, "dead letter taken");
-                DlqOutcome::Done
-            }
-            _ => DlqOutcome::Raced,
-        })
+        if outcome == DlqOutcome::Done {
+            tracing::info!(task.id = %id, ?verb, actor = %action.actor.0, "dead letter taken");
+        }
+        Ok(outcome)
     }
 }
 
@@ -118,10 +118,17 @@ async fn act(
     partition: &Partition,
     verb: DlqVerb,
     action: &DlqAction,
-) -> Result<Vec<ActionOutcome>, StoreError> {
+) -> Result<DlqOutcome, StoreError> {
     let batch = std::slice::from_ref(action);
-    match verb {
-        DlqVerb::Retry => partition.dlq_retry(batch).await,
-        DlqVerb::Remove => partition.dlq_remove(batch).await,
-    }
+    Ok(match verb {
+        DlqVerb::Retry => match partition.dlq_retry(batch).await?.as_slice() {
+            [RetryOutcome::Done] => DlqOutcome::Done,
+            [RetryOutcome::Taken(id)] => DlqOutcome::Taken(*id),
+            _ => DlqOutcome::Raced,
+        },
+        DlqVerb::Remove => match partition.dlq_remove(batch).await?.as_slice() {
+            [ActionOutcome::Done] => DlqOutcome::Done,
+            _ => DlqOutcome::Raced,
+        },
+    })
 }

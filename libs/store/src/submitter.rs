@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ops::{MAX_BATCH, Submission, SubmitOutcome};
+use taskweir_domain::{PartitionIndex, TaskId, TaskSpec};
+
+use crate::ops::{Idempotency, MAX_BATCH, Reservation, Submission, SubmitOutcome, sha256};
 use crate::{Partition, Store, StoreError};
 
 type Answer = Result<SubmitOutcome, Arc<StoreError>>;
@@ -18,6 +20,7 @@ struct Waiting {
 /// leaves when the last one has returned, so a lone submit waits for nothing.
 #[derive(Clone)]
 pub struct Submitter {
+    store: Store,
     partitions: Arc<[mpsc::Sender<Waiting>]>,
 }
 
@@ -44,11 +47,93 @@ impl Submitter {
             sender
         });
         Self {
+            store: store.clone(),
             partitions: partitions.collect(),
         }
     }
 
-    /// Submits a task.
+    /// Submits a task where its keys place it: by its unique key, else by its idempotency key, else
+    /// anywhere. Repeating with the same idempotency key is safe; without one, a repeat makes another
+    /// task.
+    ///
+    /// # Errors
+    /// What the shared call gave.
+    pub async fn submit_keyed(
+        &self,
+        spec: TaskSpec,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(TaskId, SubmitOutcome), Arc<StoreError>> {
+        let count = self.store.partition_count();
+        let by_unique = spec
+            .unique_key
+            .as_deref()
+            .map(|key| place(&sha256(key), count));
+        let by_key = idempotency
+            .as_ref()
+            .map(|idempotency| place(idempotency.key_hash(), count));
+        let id = match by_unique.or(by_key) {
+            Some(partition) => self.store.mint_in(partition),
+            None => self.store.mint(),
+        };
+        match (idempotency, by_unique, by_key) {
+            (Some(idempotency), Some(unique), Some(key)) if unique != key => {
+                self.submit_apart(id, spec, &idempotency, key).await
+            }
+            (idempotency, _, _) => {
+                let submission = Submission {
+                    id,
+                    spec,
+                    idempotency,
+                };
+                Ok((id, self.submit_twice(submission).await?))
+            }
+        }
+    }
+
+    /// The unique key and the idempotency key live in different partitions: the latter is held
+    /// first, so that a crash in between is healed by the repeat, under the same id.
+    async fn submit_apart(
+        &self,
+        id: TaskId,
+        spec: TaskSpec,
+        idempotency: &Idempotency,
+        key: PartitionIndex,
+    ) -> Result<(TaskId, SubmitOutcome), Arc<StoreError>> {
+        let partitions = self.store.partitions();
+        let keeper = &partitions[usize::from(key.0)];
+        let id = match keeper.reserve(id, idempotency).await? {
+            Reservation::Mine => id,
+            Reservation::Reserved(earlier) => earlier,
+            Reservation::Same(earlier) => return Ok((earlier, SubmitOutcome::Same(earlier))),
+            Reservation::Conflict(earlier) => {
+                return Ok((earlier, SubmitOutcome::Conflict(earlier)));
+            }
+        };
+        let outcome = self
+            .submit_twice(Submission {
+                id,
+                spec,
+                idempotency: None,
+            })
+            .await?;
+        if let SubmitOutcome::Accepted(_) | SubmitOutcome::Repeated(_) = outcome {
+            keeper.reserved(id, idempotency).await?;
+        }
+        Ok((id, outcome))
+    }
+
+    /// Submits, once more where the connection died between two requests: the id is minted, so that
+    /// is safe.
+    async fn submit_twice(&self, submission: Submission) -> Answer {
+        match self.submit(submission.clone()).await {
+            Err(error) if matches!(*error, StoreError::Unavailable(_)) => {
+                self.submit(submission).await
+            }
+            other => other,
+        }
+    }
+
+    /// Submits a task under the id it was given.
     ///
     /// # Errors
     /// What the shared call gave; repeating with the same id is safe.
@@ -62,6 +147,13 @@ impl Submitter {
         queue.send(waiting).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
+}
+
+/// The partition of a key, by the first bytes of its hash.
+fn place(hash: &str, partitions: usize) -> PartitionIndex {
+    let number = u64::from_str_radix(hash.get(..12).unwrap_or_default(), 16).unwrap_or(0);
+    let index = number % partitions.max(1) as u64;
+    PartitionIndex(u8::try_from(index).unwrap_or(0))
 }
 
 fn stopped() -> Arc<StoreError> {

@@ -21,6 +21,8 @@ pub(crate) struct Ended {
     pub(crate) id: TaskId,
     pub(crate) stream: usize,
     pub(crate) fence: Fence,
+    /// Hash of the task's unique key.
+    pub(crate) unique: Option<String>,
     /// The task as it was when the attempt began, in processing.
     pub(crate) task: Task,
     /// `None`: dropped because its lease was lost; there is nothing to settle.
@@ -32,6 +34,7 @@ pub(crate) struct Ended {
 pub(crate) struct Attempt {
     pub(crate) context: Context,
     pub(crate) stream: usize,
+    pub(crate) unique: Option<String>,
     pub(crate) task: Task,
     pub(crate) handler: Arc<dyn AnyHandler>,
     pub(crate) payload: Result<Json, TaskError>,
@@ -50,6 +53,7 @@ impl Attempt {
             id: self.context.id,
             stream: self.stream,
             fence: self.context.fence.clone(),
+            unique: self.unique,
             task: self.task,
             result,
             duration: began.elapsed(),

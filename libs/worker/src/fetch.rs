@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use taskweir_domain::{Fence, Holder, Json, Phase, Task};
+use taskweir_domain::{Fence, Holder, Json, Phase, Task, TaskId};
 use taskweir_store::{
     Begun, Claimed, ClaimedWork, MAX_BATCH, Parking, Payload, StartOutcome, Starting, StoreError,
     Unclaiming, clock, entropy,
@@ -291,7 +291,7 @@ impl Fetcher {
             self.lane.slots.add_permits(known.len());
             return;
         };
-        let mut paused = Vec::new();
+        let (mut paused, mut expired) = (Vec::new(), Vec::new());
         for (begin, outcome) in known.into_iter().zip(outcomes) {
             match outcome {
                 StartOutcome::Started(begun) => {
@@ -305,10 +305,15 @@ impl Fetcher {
                         entry: begin.entry,
                     });
                 }
+                StartOutcome::Expired => {
+                    self.lane.slots.add_permits(1);
+                    expired.push(begin.work.id);
+                }
                 StartOutcome::Held | StartOutcome::Stale => self.lane.slots.add_permits(1),
             }
         }
         give_back(&self.lane, &paused).await;
+        expire(&self.lane, &expired).await;
     }
 
     /// Starts a batch; the same call again is safe, so a lost reply is asked for again until the
@@ -388,6 +393,7 @@ impl Fetcher {
             fence,
             lease_until: before + lane.config.lease,
             cancelling: false,
+            unique: begun.unique.clone(),
             cancel: std::sync::Arc::clone(&context.cancel),
             progress: std::sync::Arc::clone(&context.progress),
             abort: None,
@@ -416,6 +422,7 @@ impl Fetcher {
                 },
             },
             payload: payload(begun.payload, work.data),
+            unique: begun.unique,
             context,
             stream,
             handler,
@@ -425,6 +432,17 @@ impl Fetcher {
         if let Some(hand) = lane.hands.lock().get_mut(&key) {
             hand.abort = Some(running.abort_handle());
         }
+    }
+}
+
+/// Ends tasks that came too late to be started; what fails here is swept by the scheduler.
+async fn expire(lane: &Lane, ids: &[TaskId]) {
+    let ended = async {
+        let expiring = lane.partition.look_up(ids).await?;
+        lane.partition.expire(&expiring).await
+    };
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "tasks that came too late could not be ended");
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Hand {
     pub(crate) lease_until: Instant,
     /// A person asked to cancel it.
     pub(crate) cancelling: bool,
+    /// Hash of the task's unique key.
+    pub(crate) unique: Option<String>,
     pub(crate) cancel: Arc<CancelSignal>,
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) abort: Option<AbortHandle>,

@@ -33,8 +33,15 @@ impl Producer {
     /// Redis is away for long, or out of memory.
     pub async fn submit(&self, spec: TaskSpec) -> Result<TaskId, StoreError> {
         let id = self.store.mint();
-        self.send(&[Submission { id, spec }], id.partition())
-            .await?;
+        self.send(
+            &[Submission {
+                id,
+                spec,
+                idempotency: None,
+            }],
+            id.partition(),
+        )
+        .await?;
         Ok(id)
     }
 
@@ -54,7 +61,11 @@ impl Producer {
             let id = self.store.mint();
             ids.push(id);
             let batch = open.entry(id.partition()).or_default();
-            batch.push(Submission { id, spec });
+            batch.push(Submission {
+                id,
+                spec,
+                idempotency: None,
+            });
             if batch.len() == MAX_BATCH {
                 batches.push((id.partition(), std::mem::take(batch)));
             }

@@ -182,6 +182,7 @@ fn decided(ended: &Ended, cancelled: bool) -> Finish {
         id: ended.id,
         stream: ended.stream,
         fence: ended.fence.clone(),
+        unique: ended.unique.clone(),
         event,
     }
 }

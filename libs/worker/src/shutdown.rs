@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use taskweir_domain::{Event, Fence, ReleaseReason, Released, TaskId};
+use taskweir_domain::{Event, ReleaseReason, Released, TaskId};
 use taskweir_store::{MAX_BATCH, ReleaseOutcome, Releasing};
 
 use crate::context::CancelReason;
 use crate::fetch::Fetcher;
+use crate::hands::Hand;
 use crate::metrics::InstrumentSet;
 use crate::upkeep;
 
@@ -84,7 +85,14 @@ async fn settle_until(fetcher: &mut Fetcher, instruments: &mut InstrumentSet, un
     }
 }
 
-fn releasing(id: TaskId, stream: usize, fence: Fence, cancelling: bool) -> Releasing {
+fn releasing(id: TaskId, hand: Hand) -> Releasing {
+    let Hand {
+        stream,
+        fence,
+        unique,
+        cancelling,
+        ..
+    } = hand;
     let event = Event::from(Released {
         reason: ReleaseReason::Shutdown,
         attempt: Some(fence.attempt),
@@ -94,6 +102,7 @@ fn releasing(id: TaskId, stream: usize, fence: Fence, cancelling: bool) -> Relea
         id,
         stream,
         fence,
+        unique,
         cancelling,
         event,
     }
@@ -111,7 +120,7 @@ async fn release(fetcher: &mut Fetcher) {
             if let Some(abort) = &hand.abort {
                 abort.abort();
             }
-            releasing(id, hand.stream, hand.fence, hand.cancelling)
+            releasing(id, hand)
         })
         .collect();
     for batch in rest.chunks(MAX_BATCH) {

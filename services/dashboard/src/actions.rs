@@ -68,7 +68,15 @@ pub(crate) async fn submit(
     };
     let id = state.store.mint();
     let task_type = spec.task_type.clone();
-    match state.submitter.submit(Submission { id, spec }).await {
+    match state
+        .submitter
+        .submit(Submission {
+            id,
+            spec,
+            idempotency: None,
+        })
+        .await
+    {
         Ok(_) => {
             tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", "📤 SUBMITTED");
             Ok(see_other(url::task(id)))

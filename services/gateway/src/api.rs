@@ -4,6 +4,7 @@ mod dlq;
 mod health;
 mod queues;
 mod stats;
+mod submit;
 mod tasks;
 mod workers;
 

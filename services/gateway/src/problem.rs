@@ -13,7 +13,7 @@ use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
-use taskweir_domain::{Priority, Status};
+use taskweir_domain::{Priority, Status, TaskId};
 use taskweir_store::StoreError;
 
 use crate::body::MAX_BODY;
@@ -50,6 +50,8 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     /// What happened and what helps.
     pub(crate) detail: String,
+    /// The task that stands in the way.
+    pub(crate) existing_id: Option<String>,
     /// Fields that cannot be taken.
     pub(crate) errors: Option<Vec<Field>>,
 }
@@ -61,6 +63,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
+            existing_id: None,
             errors: None,
         }
     }
@@ -95,7 +98,10 @@ impl IntoResponse for ProblemJson {
             .with_content_type(Self::CONTENT_TYPE)
             .into_response();
         response.set_status(status);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             let retry = header::HeaderValue::from_static("2");
             response.headers_mut().insert(header::RETRY_AFTER, retry);
         }
@@ -131,6 +137,9 @@ pub(crate) enum ApiError {
     /// A field cannot be taken.
     #[oai(status = 422)]
     Fields(ProblemJson),
+    /// The queue is as long as it may be.
+    #[oai(status = 429)]
+    TooMany(ProblemJson),
     /// Something is broken inside; it is logged.
     #[oai(status = 500)]
     Broken(ProblemJson),
@@ -150,6 +159,23 @@ impl ApiError {
 
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Self::Conflict(ProblemJson(Problem::new(StatusCode::CONFLICT, detail)))
+    }
+
+    /// Another task holds what was asked for.
+    pub(crate) fn taken(id: TaskId, detail: impl Into<String>) -> Self {
+        Self::Conflict(ProblemJson(Problem {
+            existing_id: Some(id.to_string()),
+            ..Problem::new(StatusCode::CONFLICT, detail)
+        }))
+    }
+
+    pub(crate) fn full(queue: &str) -> Self {
+        let detail =
+            format!("queue {queue} is as long as MAX_QUEUE_LENGTH allows; send it again later");
+        Self::TooMany(ProblemJson(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            detail,
+        )))
     }
 
     pub(crate) fn not_json(error: &serde_json::Error) -> Self {

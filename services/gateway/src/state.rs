@@ -2,7 +2,7 @@
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_domain::{DraftLimits, TaskId, TaskSpec};
-use taskweir_store::{Store, StoreError, Story, Submission, Submitter};
+use taskweir_store::{Idempotency, Store, Story, SubmitOutcome, Submitter};
 
 use crate::metrics;
 use crate::problem::ApiError;
@@ -17,25 +17,20 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Makes a task and gives where it begins.
+    /// Makes a task, or finds the one its keys name.
     pub(crate) async fn make(
         &self,
         spec: TaskSpec,
-    ) -> Result<(TaskId, taskweir_domain::Position), ApiError> {
-        let id = self.store.mint();
+        idempotency: Option<Idempotency>,
+    ) -> Result<(TaskId, SubmitOutcome), ApiError> {
         let (queue, task_type, priority) =
             (spec.queue.clone(), spec.task_type.clone(), spec.priority);
-        let submission = Submission { id, spec };
-        let outcome = match self.submitter.submit(submission.clone()).await {
-            // A connection that died between two requests: the id is minted, so once more is safe.
-            Err(error) if matches!(*error, StoreError::Unavailable(_)) => {
-                self.submitter.submit(submission).await?
-            }
-            other => other?,
-        };
-        metrics::submitted(&queue, &task_type, priority);
-        tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", queue = %queue, "📤 SUBMITTED");
-        Ok((id, outcome.position()))
+        let (id, outcome) = self.submitter.submit_keyed(spec, idempotency).await?;
+        if let SubmitOutcome::Accepted(_) = outcome {
+            metrics::submitted(&queue, &task_type, priority);
+            tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", queue = %queue, "📤 SUBMITTED");
+        }
+        Ok((id, outcome))
     }
 
     /// The story of a task.

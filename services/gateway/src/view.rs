@@ -191,6 +191,10 @@ pub(crate) struct Task {
     pub(crate) max_deliveries: u32,
     /// Longest run of one attempt, seconds.
     pub(crate) timeout: Option<f64>,
+    /// Its unique key; in single-task answers.
+    pub(crate) unique_key: Option<String>,
+    /// When it expires unless it has started; in single-task answers.
+    pub(crate) expires_at: Option<String>,
     /// Free words for searching.
     pub(crate) labels: BTreeMap<String, String>,
     /// The handler's input; in single-task answers.
@@ -242,6 +246,8 @@ fn base(id: TaskId, record: &Record, partitions: usize) -> Task {
         retry: Retry::from(&task.limits.retry),
         max_deliveries: task.limits.max_deliveries,
         timeout: task.limits.timeout_ms.map(|ms| ms as f64 / 1_000.0),
+        unique_key: None,
+        expires_at: None,
         labels: BTreeMap::new(),
         data: None,
         result: None,
@@ -286,6 +292,8 @@ impl Task {
             json.as_ref().map(taskweir_domain::Json::to_value)
         };
         Self {
+            unique_key: detail.unique_key.clone(),
+            expires_at: detail.expires_ms.map(format_ms),
             labels: detail.labels.clone(),
             data: Some(Any(data
                 .or_else(|| inline(&detail.data))

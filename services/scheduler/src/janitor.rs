@@ -93,6 +93,10 @@ impl Janitor {
             }
             self.forget(&streams, &workers, now_ms).await?;
         }
+        // One partition's janitor is enough.
+        if self.partition.keys().partition().0 == 0 && self.store.partition_count() > 1 {
+            self.store.repair_pauses().await?;
+        }
         self.last_good = Some((Instant::now(), now_ms));
         Ok(Duration::from_millis(shortest / 3).clamp(MIN_PERIOD, MAX_PERIOD))
     }

@@ -1,6 +1,7 @@
 //! The scheduler: promotes what is due and takes tasks from workers that fell silent. Any number
 //! of instances may run; races between them are harmless, because each script lets one win.
 
+mod expirer;
 mod janitor;
 pub mod metrics;
 mod promoter;
@@ -74,6 +75,11 @@ impl App {
             loops.spawn(promoter::run(
                 partition.clone(),
                 part("promotion"),
+                stop.clone(),
+            ));
+            loops.spawn(expirer::run(
+                partition.clone(),
+                part("expiry"),
                 stop.clone(),
             ));
             let janitor = part("redelivery");

@@ -3,6 +3,7 @@
 use metrics::{Unit, describe_counter};
 
 pub(crate) const REDELIVERIES: &str = "task_redeliveries_total";
+pub(crate) const EXPIRIES: &str = "task_expiries_total";
 pub(crate) const PROMOTIONS: &str = "task_promotions_total";
 
 /// Gives the scheduler's metrics their help texts.
@@ -11,6 +12,11 @@ pub fn describe() {
         REDELIVERIES,
         Unit::Count,
         "Tasks taken from workers that fell silent."
+    );
+    describe_counter!(
+        EXPIRIES,
+        Unit::Count,
+        "Tasks that were not started in time."
     );
     describe_counter!(
         PROMOTIONS,

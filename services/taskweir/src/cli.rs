@@ -77,9 +77,19 @@ pub enum ClientCommand {
     /// Look at the dead letters, retry or remove them.
     #[command(subcommand, after_help = help::CLIENT)]
     Dlq(Dlq),
-    /// Show every queue.
+    /// Cancel a task: a waiting one at once, a running one by telling its handler.
     #[command(after_help = help::CLIENT)]
-    Queues,
+    Cancel {
+        /// Its id.
+        id: String,
+    },
+    /// Show every queue, pause or resume one.
+    #[command(after_help = help::CLIENT)]
+    Queues {
+        /// What to do; shows every queue where absent.
+        #[command(subcommand)]
+        action: Option<QueueAction>,
+    },
     /// Show every worker.
     #[command(after_help = help::CLIENT)]
     Workers,
@@ -118,6 +128,15 @@ pub struct Submit {
     /// Longest run of one attempt, seconds.
     #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
     pub timeout: Option<f64>,
+    /// Seconds within which it must start; else it expires.
+    #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
+    pub expires_in: Option<f64>,
+    /// At most one task that has not ended carries a unique key.
+    #[arg(long)]
+    pub unique_key: Option<String>,
+    /// A word for this request: the same one again, within 24 hours, is the same task.
+    #[arg(long)]
+    pub idempotency_key: Option<String>,
     /// A label, as name=value; may be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
@@ -185,6 +204,21 @@ fn seconds(text: &str) -> Result<f64, String> {
     } else {
         Err("a number of seconds from 0 on is needed".to_owned())
     }
+}
+
+/// What to do with a queue.
+#[derive(Debug, Subcommand)]
+pub enum QueueAction {
+    /// Start nothing of it from here on.
+    Pause {
+        /// Its name.
+        queue: String,
+    },
+    /// Start its tasks again.
+    Resume {
+        /// Its name.
+        queue: String,
+    },
 }
 
 /// What to do with dead letters.

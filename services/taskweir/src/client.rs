@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use taskweir_client::Client;
 use taskweir_runtime::Env;
 
-use crate::cli::{ClientCommand, DeadLetters, Dlq, List, Submit};
+use crate::cli::{ClientCommand, DeadLetters, Dlq, List, QueueAction, Submit};
 use crate::output::{Misuse, say};
 
 /// Calls the gateway and prints its answer.
@@ -17,7 +17,18 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         .unwrap_or_else(|| "http://localhost:8000".to_owned());
     let client = Client::new(&base).map_err(|error| Misuse(format!("TASKWEIR_URL: {error}")))?;
     let (answer, show): (Value, fn(&Value)) = match command {
-        ClientCommand::Submit(submit) => (client.submit(&request(submit)?).await?, table::accepted),
+        ClientCommand::Submit(mut submit) => {
+            // A word is always sent, so that what a lost answer hides is not submitted twice.
+            let key = submit
+                .idempotency_key
+                .take()
+                .unwrap_or_else(taskweir_store::entropy::nonce);
+            (
+                client.submit(&request(submit)?, &key).await?,
+                table::accepted,
+            )
+        }
+        ClientCommand::Cancel { id } => (client.cancel(&id).await?, table::accepted),
         ClientCommand::Get { id } => (client.task(&id).await?, table::task),
         ClientCommand::List(list) => (client.tasks(&query(list)).await?, table::tasks),
         ClientCommand::History { id } => (client.history(&id).await?, table::history),
@@ -34,7 +45,13 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
                 table::accepted,
             )
         }
-        ClientCommand::Queues => (client.queues().await?, table::queues),
+        ClientCommand::Queues { action: None } => (client.queues().await?, table::queues),
+        ClientCommand::Queues {
+            action: Some(QueueAction::Pause { queue }),
+        } => (client.pause(&queue, true).await?, table::queue),
+        ClientCommand::Queues {
+            action: Some(QueueAction::Resume { queue }),
+        } => (client.pause(&queue, false).await?, table::queue),
         ClientCommand::Workers => (client.workers().await?, table::workers),
         ClientCommand::Stats => (client.stats().await?, table::stats),
     };
@@ -69,6 +86,8 @@ fn request(submit: Submit) -> anyhow::Result<Value> {
     put("delay", submit.delay.map(Value::from));
     put("run_at", submit.run_at.map(Value::from));
     put("timeout", submit.timeout.map(Value::from));
+    put("expires_in", submit.expires_in.map(Value::from));
+    put("unique_key", submit.unique_key.map(Value::from));
     put(
         "retry",
         submit

@@ -44,8 +44,13 @@ pub async fn run() -> anyhow::Result<()> {
     let mut own = None;
     // Before anything is started: a bad value must leave nothing behind.
     let mut settings = Settings::from_env(env)?;
+    let usual = env.parse(
+        "TASKWEIR_DEV_REDIS_PORT",
+        redis::USUAL_PORT,
+        "a port number",
+    )?;
     if !told {
-        let started = OwnRedis::start().await?;
+        let started = OwnRedis::start(usual).await?;
         settings.redis.url = started.url();
         own = Some(started);
     }

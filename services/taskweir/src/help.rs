@@ -34,7 +34,8 @@ macro_rules! submit {
   MAX_RETRY_DELAY           seconds [3600]
   RETRY_JITTER              share of the delay, 0 to 1 [0.1]
   MAX_DELIVERIES            crashes of workers that a task survives [5]
-  MAX_PAYLOAD               longest payload [256KiB]"
+  MAX_PAYLOAD               longest payload [256KiB]
+  MAX_QUEUE_LENGTH          most ready and parked tasks of a queue [0, any]"
     };
 }
 
@@ -68,6 +69,7 @@ macro_rules! listen {
 
 pub const DEV: &str = environment!(
     "  REDIS_URL                 use this server and start none [a private one, data in ./data]",
+    "  TASKWEIR_DEV_REDIS_PORT   the port its Redis tries first [6390]",
     "  GATEWAY_ADDR              [127.0.0.1:8000]",
     "  DASHBOARD_ADDR            [127.0.0.1:5001]",
     "  and those of each service, see their --help",

@@ -1,12 +1,13 @@
 -- cancel: ends waiting tasks at once; asks the worker of a running one. The nonce makes a repeat
 -- answer the first outcome.
--- KEYS  log, due, then per task: record, data, ready stream, parked set, signal list of its worker
+-- KEYS  log, due, expiry, then per task: record, data, ready stream, parked set, signal list of its
+--       worker, unique key (its record where it has none)
 -- ARGV  group, retention ms, then per task:
 --       id, nonce, expected status, expected work entry, body of Cancelled or CancelRequested, signal
 -- Returns per task: 'cancelled' | 'requested' | 'changed' (decide again)
 local log, due, group, retention = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 allow_when_full(log)
-local out, a, k = {}, 2, 2
+local out, a, k = {}, 2, 3
 while ARGV[a + 1] do
   local id, record = ARGV[a + 1], KEYS[k + 1]
   local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'x', 'c')
@@ -33,10 +34,12 @@ while ARGV[a + 1] do
     redis.call('HSET', record, 's', 'cancelled', 'v', version, 'e', position, 'c', ARGV[a + 2] .. ':cancelled')
     redis.call('PEXPIRE', record, retention)
     redis.call('PEXPIRE', KEYS[k + 2], retention)
+    redis.call('ZREM', KEYS[3], id)
+    free_unique(KEYS[k + 6], record, id)
     out[#out + 1] = 'cancelled'
   else
     out[#out + 1] = 'changed'
   end
-  a, k = a + 6, k + 5
+  a, k = a + 6, k + 6
 end
 return out

@@ -1,7 +1,8 @@
 -- finish: settles attempts, fenced by (attempt, holder). The same settlement again answers
 -- 'repeated'; one by a worker that lost the task is refused, once with an event.
 -- A task may stand in a batch twice, by an old and by its present attempt; one attempt, once.
--- KEYS  log, due, tick, ready stream × S, dead-letter stream × S (of the same queue), then per task: record, data, result
+-- KEYS  log, due, tick, ready stream × S, dead-letter stream × S (of the same queue), then per task: record, data, result,
+--       unique key (its record where it has none)
 -- ARGV  group, retention ms, S, then per task:
 --       id, stream (1..S), attempt, holder,
 --       'C' completed | 'F' failed, to be retried | 'D' dead | 'K' failed while being cancelled,
@@ -36,7 +37,7 @@ while ARGV[a + 1] do
   else
     out[n] = 'late'
   end
-  a, k = a + 8, k + 3
+  a, k = a + 8, k + 4
 end
 for s, list in pairs(entries) do
   redis.call('XACK', KEYS[3 + s], group, unpack(list))
@@ -70,12 +71,13 @@ for i = 1, n do
         ends = false
       end
     end
+    if ends or mode == 'D' then free_unique(KEYS[k + 4], record, id) end
     if ends then
       redis.call('PEXPIRE', record, retention)
       redis.call('PEXPIRE', KEYS[k + 2], retention)
     end
   end
-  a, k = a + 8, k + 3
+  a, k = a + 8, k + 4
 end
 -- Refusals last, each from the record as it is then: an old attempt may stand beside the present one.
 a, k = 3, 3 + 2 * streams
@@ -88,6 +90,6 @@ for i = 1, n do
     local position = append(log, 'LateCompletionRefused.1', ARGV[a + 1], r[1] + 1, r[2], body)
     redis.call('HSET', record, 'v', r[1] + 1, 'e', position)
   end
-  a, k = a + 8, k + 3
+  a, k = a + 8, k + 4
 end
 return out

@@ -44,3 +44,7 @@ local function drop_entry(stream, group, entry)
   redis.call('XACK', stream, group, entry)
   redis.call('XDEL', stream, entry)
 end
+-- Frees a unique key, if this task holds it. A task without one passes its record's key.
+local function free_unique(unique, record, id)
+  if unique ~= record and redis.call('GET', unique) == id then redis.call('DEL', unique) end
+end

@@ -1,14 +1,15 @@
 -- reclaim: takes tasks from workers that said nothing for a lease. XCLAIM is the compare-and-swap:
 -- it answers the entry only if it is still idle for so long. The lease is the one the worker
 -- wrote into the record; for an entry that was never started, the caller's.
--- KEYS  log, ready stream × S, dead-letter stream × S, then per task: record, data
+-- KEYS  log, ready stream × S, dead-letter stream × S, expiry, then per task: record, data,
+--       unique key (its record where it has none)
 -- ARGV  group, consumer, lease ms, retention ms, S, then per task:
 --       id, stream (1..S), entry, expected status, expected attempt, expected holder, expected losses,
 --       '1' if being cancelled, 'Q' requeue | 'D' dead | 'K' cancelled, body of LeaseExpired or DeadLettered
 -- Returns per task: 'done' | 'busy' (not idle long enough) | 'changed' (decide again) | 'stale' (entry removed)
 local log, group, streams = KEYS[1], ARGV[1], tonumber(ARGV[5])
 allow_when_full(log)
-local out, a, k = {}, 5, 1 + 2 * streams
+local out, a, k = {}, 5, 2 + 2 * streams
 while ARGV[a + 1] do
   local id, s, entry, record = ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3], KEYS[k + 1]
   local stream = KEYS[1 + s]
@@ -32,6 +33,8 @@ while ARGV[a + 1] do
       local since, data = read_entry(stream, entry)
       drop_entry(stream, group, entry)
       local version, mode, losses = r[2] + 1, ARGV[a + 9], (r[7] or 0) + 1
+      if mode ~= 'Q' then free_unique(KEYS[k + 3], record, id) end
+      if mode ~= 'Q' and not r[5] then redis.call('ZREM', KEYS[2 + 2 * streams], id) end
       if mode == 'D' then
         local position = append(log, 'DeadLettered.1', id, version, r[3], ARGV[a + 10])
         local work = redis.call('XADD', KEYS[1 + streams + s], '*', 'i', id, 'e', position)
@@ -50,6 +53,6 @@ while ARGV[a + 1] do
       out[#out + 1] = 'done'
     end
   end
-  a, k = a + 10, k + 2
+  a, k = a + 10, k + 3
 end
 return out

@@ -1,5 +1,6 @@
 -- release: a worker that stops gives back what it runs. Costs neither a retry nor a loss.
--- KEYS  log, ready stream × S, then per task: record, data
+-- KEYS  log, ready stream × S, then per task: record, data,
+--       unique key (its record where it has none)
 -- ARGV  group, retention ms, S, then per task:
 --       id, stream (1..S), attempt, holder, '1' if the caller knows of a cancel request, body of Released
 -- Returns per task: 'done' | 'repeated' | 'late' (not held any more) | 'changed' (decide again)
@@ -25,12 +26,13 @@ while ARGV[a + 1] do
       redis.call('HSET', record, 's', 'cancelled', 'v', version, 'e', position, 'h', '', 'k', settled)
       redis.call('PEXPIRE', record, retention)
       redis.call('PEXPIRE', KEYS[k + 2], retention)
+      free_unique(KEYS[k + 3], record, id)
     else
       redis.call('HSET', record, 's', 'pending', 'v', version, 'e', position, 'h', '', 'k', settled,
         'w', make_ready(stream, id, r[8], since, data))
     end
     out[#out + 1] = 'done'
   end
-  a, k = a + 6, k + 2
+  a, k = a + 6, k + 3
 end
 return out

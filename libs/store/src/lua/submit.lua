@@ -1,37 +1,69 @@
--- submit: makes tasks. Repeats are harmless: an id that exists answers where it began.
--- KEYS  log, due, tick, meta, ready stream × S, then per task: record, data
--- ARGV  S, Q, queue name × Q, then per task:
---       id, stream (1..S), body of Submitted, queue, type, priority, limits,
---       'ready' | 'later', delay ms, run-at ms (0 = none), payload for the ready entry, payload for the data key
+-- submit: makes tasks. Repeats are harmless: an id that exists answers where it began, an idempotency
+-- key that was used answers the task it made.
+-- KEYS  log, due, tick, meta, expiry, ready stream × 3 per queue (high, normal, low),
+--       then per task: record, data, parked set, unique key, idempotency key (its record where it has none)
+-- ARGV  Q, most ready and parked tasks of a queue (0 = any), queue name × Q, then per task:
+--       id, queue (1..Q), stream (1..3Q), body of Submitted, type, priority, limits, 'ready' | 'later',
+--       delay ms, run-at ms (0 = none), payload for the ready entry, payload for the data key,
+--       expires-in ms (0 = never), hash of the unique key, hash of the body under the idempotency key
 -- Returns per task: {'accepted' | 'repeated', first position}
-local log, due, tick, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local streams, queues = tonumber(ARGV[1]), tonumber(ARGV[2])
-local out = {}
+--       {'same' | 'conflict', id} the idempotency key was used, with the same body or another
+--       {'duplicate', id} another task holds the unique key; {'full', length} the queue is
+local log, due, tick, meta, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local queues, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local out, length = {}, {}
 for q = 1, queues do redis.call('HSETNX', meta, 'queue:' .. ARGV[2 + q], '1') end
-local a, k = 2 + queues, 4 + streams
+local function is_full(q, parked)
+  if most == 0 then return false end
+  if not length[q] then
+    length[q] = redis.call('XLEN', KEYS[3 + 3 * q]) + redis.call('XLEN', KEYS[4 + 3 * q]) + redis.call('XLEN', KEYS[5 + 3 * q])
+  end
+  return length[q] + redis.call('ZCARD', parked) >= most
+end
+local a, k = 2 + queues, 5 + 3 * queues
 while ARGV[a + 1] do
-  local id, record, data_key = ARGV[a + 1], KEYS[k + 1], KEYS[k + 2]
+  local id, q, record, unique, idem = ARGV[a + 1], tonumber(ARGV[a + 2]), KEYS[k + 1], KEYS[k + 4], KEYS[k + 5]
+  local used = idem ~= record and redis.call('GET', idem)
   local first = redis.call('HGET', record, 'o')
+  local holder = unique ~= record and redis.call('GET', unique)
   if first then
     out[#out + 1] = {'repeated', first}
+  elseif used and string.sub(used, 28) ~= ARGV[a + 15] then
+    out[#out + 1] = {'conflict', string.sub(used, 1, 26)}
+  elseif used then
+    out[#out + 1] = {'same', string.sub(used, 1, 26)}
+  elseif holder then
+    out[#out + 1] = {'duplicate', holder}
+  elseif is_full(q, KEYS[k + 3]) then
+    out[#out + 1] = {'full', length[q]}
   else
     local kind, stored = ARGV[a + 5], ARGV[a + 12]
-    local position = append(log, 'Submitted.1', id, 1, '', ARGV[a + 3])
-    if stored ~= '' then redis.call('SET', data_key, stored) end
-    local status, work, at = 'pending', '', ''
+    local position = append(log, 'Submitted.1', id, 1, '', ARGV[a + 4])
+    if stored ~= '' then redis.call('SET', KEYS[k + 2], stored) end
+    local at = ms_of(position)
     if ARGV[a + 8] == 'ready' then
-      work = make_ready(KEYS[4 + ARGV[a + 2]], id, kind, '', ARGV[a + 11])
+      local work = make_ready(KEYS[5 + ARGV[a + 3]], id, kind, '', ARGV[a + 11])
+      if length[q] then length[q] = length[q] + 1 end
       redis.call('HSET', record, 's', 'pending', 'v', 1, 'e', position, 'o', position, 'w', work,
-        'q', ARGV[a + 4], 't', kind, 'p', ARGV[a + 6], 'r', ARGV[a + 7])
+        'q', ARGV[2 + q], 't', kind, 'p', ARGV[a + 6], 'r', ARGV[a + 7])
     else
-      at = math.max(ms_of(position) + ARGV[a + 9], tonumber(ARGV[a + 10]))
+      at = math.max(at + ARGV[a + 9], tonumber(ARGV[a + 10]))
       redis.call('ZADD', due, at, id)
       redis.call('HSET', record, 's', 'scheduled', 'v', 1, 'e', position, 'o', position, 'd', at,
-        'q', ARGV[a + 4], 't', kind, 'p', ARGV[a + 6], 'r', ARGV[a + 7])
+        'q', ARGV[2 + q], 't', kind, 'p', ARGV[a + 6], 'r', ARGV[a + 7])
       tick_if_next(due, tick, id)
     end
+    if ARGV[a + 13] ~= '0' then
+      redis.call('HSET', record, 'y', at + ARGV[a + 13])
+      redis.call('ZADD', expiry, at + ARGV[a + 13], id)
+    end
+    if unique ~= record then
+      redis.call('SET', unique, id)
+      redis.call('HSET', record, 'u', ARGV[a + 14])
+    end
+    if idem ~= record then redis.call('SET', idem, id .. ' ' .. ARGV[a + 15], 'PX', 86400000) end
     out[#out + 1] = {'accepted', position}
   end
-  a, k = a + 12, k + 2
+  a, k = a + 15, k + 5
 end
 return out

@@ -39,8 +39,10 @@ impl Partition {
             return Ok(Vec::new());
         }
         let reply = self
-            .eval(Script::Cancel, 2 + 5 * batch.len(), |cmd| {
-                cmd.arg(self.keys.log()).arg(self.keys.due());
+            .eval(Script::Cancel, 3 + 6 * batch.len(), |cmd| {
+                cmd.arg(self.keys.log())
+                    .arg(self.keys.due())
+                    .arg(self.keys.expiry());
                 for Cancellation { id, record, .. } in batch {
                     let task = &record.task;
                     let worker = record.holder.as_ref().map_or("", |holder| holder.worker());
@@ -48,6 +50,7 @@ impl Partition {
                     cmd.arg(self.keys.ready(&task.queue, task.priority));
                     cmd.arg(self.keys.parked(&task.queue, &task.task_type));
                     cmd.arg(self.keys.signal(worker));
+                    cmd.arg(self.keys.unique_or(record.unique.as_deref(), *id));
                 }
                 cmd.arg(GROUP).arg(self.limits.retention_ms);
                 for Cancellation {

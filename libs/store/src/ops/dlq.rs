@@ -13,6 +13,8 @@ pub struct DlqAction {
     pub queue: QueueName,
     /// Its class.
     pub priority: Priority,
+    /// Hash of the task's unique key.
+    pub unique: Option<String>,
     /// Nonce of the request: the same one again answers the first outcome.
     pub nonce: String,
     /// Who acts.
@@ -28,6 +30,17 @@ pub enum ActionOutcome {
     Changed,
 }
 
+/// What became of a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOutcome {
+    /// Done, by this call or by an earlier one with the same nonce.
+    Done,
+    /// The task is not among the dead letters.
+    Changed,
+    /// This task holds its unique key now.
+    Taken(TaskId),
+}
+
 fn outcome(word: &str) -> Option<ActionOutcome> {
     match word {
         "done" => Some(ActionOutcome::Done),
@@ -41,17 +54,18 @@ impl Partition {
     ///
     /// # Errors
     /// Redis is away. The same call again is safe.
-    pub async fn dlq_retry(&self, batch: &[DlqAction]) -> Result<Vec<ActionOutcome>, StoreError> {
+    pub async fn dlq_retry(&self, batch: &[DlqAction]) -> Result<Vec<RetryOutcome>, StoreError> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         let reply = self
-            .eval(Script::DlqRetry, 1 + 3 * batch.len(), |cmd| {
+            .eval(Script::DlqRetry, 1 + 4 * batch.len(), |cmd| {
                 cmd.arg(self.keys.log());
                 for action in batch {
                     cmd.arg(self.keys.task(action.id))
                         .arg(self.keys.dlq(&action.queue));
                     cmd.arg(self.keys.ready(&action.queue, action.priority));
+                    cmd.arg(self.keys.unique_or(action.unique.as_deref(), action.id));
                 }
                 for action in batch {
                     let actor = action.actor.clone();
@@ -60,7 +74,21 @@ impl Partition {
                 }
             })
             .await?;
-        Reader("dlq_retry").words(reply, batch.len(), outcome)
+        let reader = Reader("dlq_retry");
+        let answers = reader.list(reply)?;
+        answers
+            .into_iter()
+            .map(|answer| {
+                let mut parts = reader.list(answer)?.into_iter();
+                let mut next = || parts.next().unwrap_or(redis::Value::Nil);
+                Ok(match reader.text(next())?.as_str() {
+                    "done" => RetryOutcome::Done,
+                    "changed" => RetryOutcome::Changed,
+                    "taken" => RetryOutcome::Taken(reader.id(next())?),
+                    other => return Err(reader.error(format!("unknown answer {other:?}"))),
+                })
+            })
+            .collect()
     }
 
     /// Removes dead letters for good; their history stays.

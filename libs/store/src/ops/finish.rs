@@ -14,6 +14,8 @@ pub struct Finish {
     pub stream: usize,
     /// The right to settle.
     pub fence: Fence,
+    /// Hash of the task's unique key.
+    pub unique: Option<String>,
     /// `Completed`, `AttemptFailed` or `DeadLettered`, as decided.
     pub event: Event,
 }
@@ -96,7 +98,7 @@ impl Partition {
             .iter()
             .map(|finish| prepare(&finish.event))
             .collect::<Result<_, _>>()?;
-        let keys = 3 + 2 * streams.len() + 3 * batch.len();
+        let keys = 3 + 2 * streams.len() + 4 * batch.len();
         let reply = self
             .eval(Script::Finish, keys, |cmd| {
                 cmd.arg(self.keys.log())
@@ -107,6 +109,7 @@ impl Partition {
                     cmd.arg(self.keys.task(task.id));
                     cmd.arg(self.keys.data(task.id))
                         .arg(self.keys.result(task.id));
+                    cmd.arg(self.keys.unique_or(task.unique.as_deref(), task.id));
                 }
                 cmd.arg(GROUP)
                     .arg(self.limits.retention_ms)

@@ -154,15 +154,21 @@ impl Partition {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = 1 + 2 * streams.len() + 2 * batch.len();
+        let keys = 2 + 2 * streams.len() + 3 * batch.len();
         let reply = self
             .eval(Script::Reclaim, keys, |cmd| {
                 cmd.arg(self.keys.log())
                     .arg(streams.keys())
                     .arg(streams.dead_letters());
+                cmd.arg(self.keys.expiry());
                 for loss in batch {
                     cmd.arg(self.keys.task(loss.id))
                         .arg(self.keys.data(loss.id));
+                    let unique = loss
+                        .decided
+                        .as_ref()
+                        .and_then(|(record, _)| record.unique.as_deref());
+                    cmd.arg(self.keys.unique_or(unique, loss.id));
                 }
                 cmd.arg(GROUP)
                     .arg(consumer)

@@ -16,6 +16,8 @@ pub struct Releasing {
     pub fence: Fence,
     /// The caller decided knowing that a person asked to cancel.
     pub cancelling: bool,
+    /// Hash of the task's unique key.
+    pub unique: Option<String>,
     /// `Released`, as decided.
     pub event: Event,
 }
@@ -46,13 +48,14 @@ impl Partition {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = 1 + streams.len() + 2 * batch.len();
+        let keys = 1 + streams.len() + 3 * batch.len();
         let reply = self
             .eval(Script::Release, keys, |cmd| {
                 cmd.arg(self.keys.log()).arg(streams.keys());
                 for task in batch {
                     cmd.arg(self.keys.task(task.id))
                         .arg(self.keys.data(task.id));
+                    cmd.arg(self.keys.unique_or(task.unique.as_deref(), task.id));
                 }
                 cmd.arg(GROUP)
                     .arg(self.limits.retention_ms)

@@ -43,6 +43,8 @@ pub struct Begun {
     pub limits: Limits,
     /// The payload.
     pub payload: Payload,
+    /// Hash of the task's unique key.
+    pub unique: Option<String>,
 }
 
 /// What became of a start.
@@ -50,6 +52,8 @@ pub struct Begun {
 pub enum StartOutcome {
     /// The attempt runs.
     Started(Begun),
+    /// Too late to start: to be ended by [`Partition::expire`].
+    Expired,
     /// Its queue is paused: give the entry back.
     Paused,
     /// Another holder runs it: leave the entry alone.
@@ -75,12 +79,11 @@ impl Partition {
         }
         // Holders are made of names that need no escaping, see `Holder` and `nonce`.
         let rest = format!(r#","holder":"{holder}","lease_ms":{lease_ms}}}"#);
-        let keys = 2 + streams.len() + 2 * batch.len();
+        let keys = 3 + streams.len() + 2 * batch.len();
         let reply = self
             .eval(Script::Start, keys, |cmd| {
-                cmd.arg(self.keys.log())
-                    .arg(self.keys.meta())
-                    .arg(streams.keys());
+                cmd.arg(self.keys.log()).arg(self.keys.meta());
+                cmd.arg(self.keys.expiry()).arg(streams.keys());
                 for task in batch {
                     cmd.arg(self.keys.task(task.id))
                         .arg(self.keys.data(task.id));
@@ -120,7 +123,9 @@ fn read(reader: Reader, answer: redis::Value) -> Result<StartOutcome, StoreError
             losses: reader.small(next())?,
             limits: unpack_limits(&reader.text(next())?)?,
             payload: payload(reader, next(), next())?,
+            unique: Some(reader.text(next())?).filter(|hash| !hash.is_empty()),
         }),
+        "expired" => StartOutcome::Expired,
         "paused" => StartOutcome::Paused,
         "held" => StartOutcome::Held,
         "stale" => StartOutcome::Stale,

@@ -1,6 +1,6 @@
-use taskweir_domain::{Limits, Position, Submitted, TaskId, TaskSpec};
+use taskweir_domain::{Limits, Position, Priority, QueueName, Submitted, TaskId, TaskSpec};
 
-use super::{INLINE_LIMIT, lua_index, stored};
+use super::{INLINE_LIMIT, lua_index, sha256, stored};
 use crate::record::pack_limits;
 use crate::reply::Reader;
 use crate::scripts::Script;
@@ -13,6 +13,36 @@ pub struct Submission {
     pub id: TaskId,
     /// What it is asked to be.
     pub spec: TaskSpec,
+    /// The idempotency key it came with, where its task lives in this partition.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An idempotency key, hashed: keys may be long and may tell something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    key: String,
+    body: String,
+}
+
+impl Idempotency {
+    /// Hashes a key within its scope (the name of the API key it came with) and the body that came
+    /// with it. Bodies that differ only in white space or in the order of fields are the same.
+    #[must_use]
+    pub fn new(scope: &str, key: &str, body: &str) -> Self {
+        // `serde_json::Value` keeps the fields of objects sorted.
+        let canonical =
+            serde_json::from_str::<serde_json::Value>(body).map(|value| value.to_string());
+        Self {
+            key: sha256(&format!("{scope}\0{key}")),
+            body: sha256(canonical.as_deref().unwrap_or(body)),
+        }
+    }
+
+    /// Hash of the key: places the task.
+    #[must_use]
+    pub fn key_hash(&self) -> &str {
+        &self.key
+    }
 }
 
 /// What became of a submission.
@@ -22,20 +52,34 @@ pub enum SubmitOutcome {
     Accepted(Position),
     /// It existed already: an earlier try had succeeded.
     Repeated(Position),
+    /// The idempotency key had made this task, from the same body.
+    Same(TaskId),
+    /// The idempotency key had made this task, from another body.
+    Conflict(TaskId),
+    /// This task holds the unique key.
+    Duplicate(TaskId),
+    /// The queue is as long as it may be.
+    Full,
 }
 
-impl SubmitOutcome {
-    /// Where the task begins.
-    #[must_use]
-    pub const fn position(self) -> Position {
-        match self {
-            Self::Accepted(position) | Self::Repeated(position) => position,
-        }
-    }
+/// What an idempotency key of another partition says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reservation {
+    /// Ours now.
+    Mine,
+    /// An earlier try held it and may not have come to an end: submit under its id.
+    Reserved(TaskId),
+    /// It had made this task, from the same body.
+    Same(TaskId),
+    /// It had made this task, from another body.
+    Conflict(TaskId),
 }
 
 struct Prepared {
-    stream: usize,
+    /// Index of its queue, and of its class within it.
+    queue: usize,
+    class: usize,
+    unique: Option<String>,
     body: String,
     limits: String,
     /// The payload for the ready entry and for its own key; one of them is empty.
@@ -43,7 +87,7 @@ struct Prepared {
     apart: String,
 }
 
-fn prepare(set: &mut StreamSet, partition: &Partition, spec: &TaskSpec) -> Prepared {
+fn prepare(queues: &mut Vec<QueueName>, spec: &TaskSpec) -> Prepared {
     let mut event = Submitted::from_spec(spec);
     let mut inline = String::new();
     let mut apart = String::new();
@@ -55,8 +99,18 @@ fn prepare(set: &mut StreamSet, partition: &Partition, spec: &TaskSpec) -> Prepa
     } else {
         inline = text.to_owned();
     }
+    let queue = queues.iter().position(|known| *known == spec.queue);
+    let queue = queue.unwrap_or_else(|| {
+        queues.push(spec.queue.clone());
+        queues.len() - 1
+    });
     Prepared {
-        stream: set.index_of(&partition.keys, &spec.queue, spec.priority),
+        queue,
+        class: Priority::ALL
+            .iter()
+            .position(|class| *class == spec.priority)
+            .unwrap_or(1),
+        unique: spec.unique_key.as_deref().map(sha256),
         body: taskweir_domain::Event::from(event).body(),
         limits: pack_limits(&Limits {
             retry: spec.retry,
@@ -77,30 +131,60 @@ impl Partition {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let mut set = StreamSet::default();
+        let mut queues: Vec<QueueName> = Vec::new();
         let prepared: Vec<Prepared> = batch
             .iter()
-            .map(|submission| prepare(&mut set, self, &submission.spec))
+            .map(|submission| prepare(&mut queues, &submission.spec))
             .collect();
-        let mut queues: Vec<&str> = set.streams().iter().map(|s| s.queue.as_str()).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        let keys = 4 + set.len() + 2 * batch.len();
+        let streams = StreamSet::of_queues(&self.keys, &queues);
+        let keys = 5 + streams.len() + 5 * batch.len();
         let reply = self
             .eval(Script::Submit, keys, |cmd| {
-                cmd.arg(self.keys.log()).arg(self.keys.due());
-                cmd.arg(self.keys.tick()).arg(self.keys.meta());
-                cmd.arg(set.keys());
-                for submission in batch {
-                    cmd.arg(self.keys.task(submission.id));
-                    cmd.arg(self.keys.data(submission.id));
+                cmd.arg(self.keys.log())
+                    .arg(self.keys.due())
+                    .arg(self.keys.tick());
+                cmd.arg(self.keys.meta())
+                    .arg(self.keys.expiry())
+                    .arg(streams.keys());
+                for (
+                    Submission {
+                        id,
+                        spec,
+                        idempotency,
+                    },
+                    ready,
+                ) in batch.iter().zip(&prepared)
+                {
+                    let record = self.keys.task(*id);
+                    cmd.arg(&record).arg(self.keys.data(*id));
+                    cmd.arg(self.keys.parked(&spec.queue, &spec.task_type));
+                    cmd.arg(self.keys.unique_or(ready.unique.as_deref(), *id));
+                    match idempotency {
+                        Some(idempotency) => cmd.arg(self.keys.idempotency(&idempotency.key)),
+                        None => cmd.arg(record),
+                    };
                 }
-                cmd.arg(set.len()).arg(queues.len()).arg(&queues);
-                for (Submission { id, spec }, ready) in batch.iter().zip(&prepared) {
-                    cmd.arg(id.to_string()).arg(lua_index(ready.stream));
-                    cmd.arg(&ready.body);
-                    cmd.arg(spec.queue.as_str()).arg(spec.task_type.as_str());
-                    cmd.arg(spec.priority.as_str()).arg(&ready.limits);
+                // Each partition takes its share, rounded up.
+                let most = self.limits.max_queue_length.div_ceil(self.count.max(1));
+                cmd.arg(queues.len()).arg(most);
+                for queue in &queues {
+                    cmd.arg(queue.as_str());
+                }
+                for (
+                    Submission {
+                        id,
+                        spec,
+                        idempotency,
+                    },
+                    ready,
+                ) in batch.iter().zip(&prepared)
+                {
+                    cmd.arg(id.to_string()).arg(lua_index(ready.queue));
+                    cmd.arg(lua_index(3 * ready.queue + ready.class))
+                        .arg(&ready.body);
+                    cmd.arg(spec.task_type.as_str())
+                        .arg(spec.priority.as_str())
+                        .arg(&ready.limits);
                     cmd.arg(if spec.is_scheduled() {
                         "later"
                     } else {
@@ -109,6 +193,13 @@ impl Partition {
                     cmd.arg(spec.delay_ms.unwrap_or(0))
                         .arg(spec.run_at_ms.unwrap_or(0));
                     cmd.arg(&ready.inline).arg(&ready.apart);
+                    cmd.arg(spec.expires_in_ms.unwrap_or(0));
+                    cmd.arg(ready.unique.as_deref().unwrap_or_default());
+                    cmd.arg(
+                        idempotency
+                            .as_ref()
+                            .map_or("", |idempotency| &idempotency.body),
+                    );
                 }
             })
             .await?;
@@ -117,14 +208,64 @@ impl Partition {
             .list(reply)?
             .into_iter()
             .map(|answer| {
-                let [word, position] = reader.tuple::<2>(answer)?;
-                let position = reader.position(position)?;
-                match reader.text(word)?.as_str() {
-                    "accepted" => Ok(SubmitOutcome::Accepted(position)),
-                    "repeated" => Ok(SubmitOutcome::Repeated(position)),
-                    other => Err(reader.error(format!("unknown answer {other:?}"))),
-                }
+                let [word, rest] = reader.tuple::<2>(answer)?;
+                Ok(match reader.text(word)?.as_str() {
+                    "accepted" => SubmitOutcome::Accepted(reader.position(rest)?),
+                    "repeated" => SubmitOutcome::Repeated(reader.position(rest)?),
+                    "same" => SubmitOutcome::Same(reader.id(rest)?),
+                    "conflict" => SubmitOutcome::Conflict(reader.id(rest)?),
+                    "duplicate" => SubmitOutcome::Duplicate(reader.id(rest)?),
+                    "full" => SubmitOutcome::Full,
+                    other => return Err(reader.error(format!("unknown answer {other:?}"))),
+                })
             })
             .collect()
+    }
+
+    /// Holds an idempotency key of this partition for a task that will live in another one.
+    ///
+    /// # Errors
+    /// Redis is away. The same call again is safe.
+    pub async fn reserve(
+        &self,
+        id: TaskId,
+        idempotency: &Idempotency,
+    ) -> Result<Reservation, StoreError> {
+        self.hold(id, idempotency, "before").await
+    }
+
+    /// Notes that the task of a held idempotency key has been submitted: from now on the key answers
+    /// its id, also when its record is gone.
+    ///
+    /// # Errors
+    /// Redis is away. The same call again is safe.
+    pub async fn reserved(&self, id: TaskId, idempotency: &Idempotency) -> Result<(), StoreError> {
+        self.hold(id, idempotency, "after").await.map(drop)
+    }
+
+    async fn hold(
+        &self,
+        id: TaskId,
+        idempotency: &Idempotency,
+        when: &str,
+    ) -> Result<Reservation, StoreError> {
+        let reply = self
+            .eval(Script::Reserve, 1, |cmd| {
+                cmd.arg(self.keys.idempotency(&idempotency.key));
+                cmd.arg(id.to_string()).arg(&idempotency.body).arg(when);
+            })
+            .await?;
+        let reader = Reader("reserve");
+        let [word, held] = reader.tuple::<2>(reply)?;
+        let held = reader.id(held)?;
+        Ok(match reader.text(word)?.as_str() {
+            "mine" => Reservation::Mine,
+            // Our own earlier call, its reply lost.
+            "reserved" if held == id => Reservation::Mine,
+            "reserved" => Reservation::Reserved(held),
+            "same" => Reservation::Same(held),
+            "conflict" => Reservation::Conflict(held),
+            other => return Err(reader.error(format!("unknown answer {other:?}"))),
+        })
     }
 }

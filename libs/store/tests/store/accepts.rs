@@ -7,7 +7,8 @@ use taskweir_domain::{
 };
 use taskweir_store::accepts::{ACCEPTS, Accepts, ScriptName};
 use taskweir_store::{
-    Cancellation, DlqAction, Finish, Loss, Parking, ProgressReport, Promotion, Releasing, Starting,
+    Cancellation, DlqAction, Expiring, Finish, Loss, Parking, ProgressReport, Promotion, Releasing,
+    Starting,
 };
 
 use crate::bench::Bench;
@@ -36,11 +37,10 @@ fn scripts_accept_what_the_table_allows() {
 
 #[test]
 fn every_event_of_a_task_has_its_script() {
-    // Submitted makes the task, a refusal is always recorded, Expired comes with expires_in.
+    // Submitted makes the task, a refusal is always recorded.
     let other = [
         EventType::Submitted,
         EventType::LateCompletionRefused,
-        EventType::Expired,
         EventType::QueuePaused,
         EventType::QueueResumed,
     ];
@@ -101,6 +101,7 @@ fn action(id: TaskId) -> DlqAction {
         id,
         queue: "default".parse().unwrap(),
         priority: Priority::Normal,
+        unique: None,
         nonce: taskweir_store::entropy::nonce(),
         actor: Actor::anonymous(),
     }
@@ -132,6 +133,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
             id,
             stream,
             fence: fence.clone(),
+            unique: None,
             event,
         };
         partition.finish(streams, &[finish]).await.unwrap();
@@ -256,6 +258,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
                         id,
                         stream,
                         fence,
+                        unique: None,
                         cancelling,
                         event,
                     }],
@@ -288,6 +291,18 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
                 event,
             };
             partition.cancel(&[request]).await.unwrap();
+        }
+        (ScriptName::Expire, _) => {
+            let _ = bench
+                .redis
+                .cli(&["ZADD", &partition.keys().expiry(), "1", &id.to_string()]);
+            partition
+                .expire(&[Expiring {
+                    id,
+                    record: Some(record),
+                }])
+                .await
+                .unwrap();
         }
         (ScriptName::DlqRetry, _) => drop(partition.dlq_retry(&[action(id)]).await.unwrap()),
         (ScriptName::DlqRemove, _) => drop(partition.dlq_remove(&[action(id)]).await.unwrap()),

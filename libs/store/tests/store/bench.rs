@@ -24,6 +24,7 @@ pub struct Running {
     pub stream: usize,
     pub entry: String,
     pub fence: Fence,
+    pub unique: Option<String>,
 }
 
 pub fn settings(redis: &TestRedis) -> RedisSettings {
@@ -35,15 +36,23 @@ pub fn settings(redis: &TestRedis) -> RedisSettings {
 
 impl Bench {
     pub async fn new() -> Self {
-        Self::on(TestRedis::start()).await
+        Self::with_partitions(1).await
     }
 
-    pub async fn on(redis: TestRedis) -> Self {
+    pub async fn with_partitions(partitions: usize) -> Self {
+        Self::made(TestRedis::start(), partitions, Limits::default()).await
+    }
+
+    pub async fn limited(limits: Limits) -> Self {
+        Self::made(TestRedis::start(), 1, limits).await
+    }
+
+    async fn made(redis: TestRedis, partitions: usize, limits: Limits) -> Self {
         let settings = settings(&redis);
-        migrate(&settings, MigrateOptions { partitions: 1 })
+        migrate(&settings, MigrateOptions { partitions })
             .await
             .unwrap();
-        let store = Store::connect(&settings, Limits::default()).await.unwrap();
+        let store = Store::connect(&settings, limits).await.unwrap();
         let partition = store.partitions().remove(0);
         let streams = StreamSet::of_queues(partition.keys(), &["default".parse().unwrap()]);
         Self {
@@ -63,7 +72,11 @@ impl Bench {
         change(&mut spec);
         let id = self.store.mint();
         self.partition
-            .submit(&[Submission { id, spec }])
+            .submit(&[Submission {
+                id,
+                spec,
+                idempotency: None,
+            }])
             .await
             .unwrap();
         id
@@ -121,6 +134,7 @@ impl Bench {
             id: claimed.work.unwrap().id,
             stream: claimed.stream,
             entry: claimed.entry,
+            unique: begun.unique,
             fence: Fence {
                 attempt: begun.attempt,
                 holder,
@@ -158,6 +172,7 @@ impl Bench {
             id: running.id,
             stream: running.stream,
             fence: running.fence.clone(),
+            unique: running.unique.clone(),
             event: decide(Some(&task), command, 0).expect("legal").remove(0),
         }
     }

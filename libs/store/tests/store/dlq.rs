@@ -1,5 +1,5 @@
 use taskweir_domain::{Actor, Priority, Status, TaskId};
-use taskweir_store::{ActionOutcome, DlqAction};
+use taskweir_store::{ActionOutcome, DlqAction, RetryOutcome};
 
 use crate::bench::Bench;
 
@@ -8,6 +8,7 @@ fn action(id: TaskId, nonce: &str) -> [DlqAction; 1] {
         id,
         queue: "default".parse().unwrap(),
         priority: Priority::Normal,
+        unique: None,
         nonce: nonce.to_owned(),
         actor: Actor("ann".to_owned()),
     }]
@@ -18,13 +19,13 @@ async fn a_retry_gives_a_fresh_life_and_of_two_at_once_one_wins() {
     let bench = Bench::new().await;
     let id = bench.dead().await;
     let retry = async |nonce: &str| bench.partition.dlq_retry(&action(id, nonce)).await.unwrap()[0];
-    assert_eq!(retry("a").await, ActionOutcome::Done);
+    assert_eq!(retry("a").await, RetryOutcome::Done);
     assert_eq!(
         retry("a").await,
-        ActionOutcome::Done,
+        RetryOutcome::Done,
         "the same request again"
     );
-    assert_eq!(retry("b").await, ActionOutcome::Changed, "another one");
+    assert_eq!(retry("b").await, RetryOutcome::Changed, "another one");
     let detail = bench.check(id).await;
     assert_eq!(
         (
@@ -38,7 +39,7 @@ async fn a_retry_gives_a_fresh_life_and_of_two_at_once_one_wins() {
     assert_eq!(running.fence.attempt, 2);
     bench.complete(&running).await;
     bench.check(id).await;
-    assert_eq!(retry("c").await, ActionOutcome::Changed);
+    assert_eq!(retry("c").await, RetryOutcome::Changed);
 }
 
 #[tokio::test]

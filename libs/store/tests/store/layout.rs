@@ -92,6 +92,7 @@ async fn with_memory_full_submits_are_refused_and_the_queue_drains() {
     let refused = taskweir_store::Submission {
         id: bench.store.mint(),
         spec: bench.spec(),
+        idempotency: None,
     };
     let error = bench.partition.submit(&[refused]).await.unwrap_err();
     assert!(matches!(error, StoreError::OutOfMemory), "{error}");

@@ -68,6 +68,7 @@ impl Traffic {
                 id: claimed.work.unwrap().id,
                 stream: claimed.stream,
                 entry: claimed.entry,
+                unique: begun.unique,
                 fence: Fence {
                     attempt: begun.attempt,
                     holder,
@@ -101,6 +102,7 @@ impl Traffic {
                 id: running.id,
                 stream: running.stream,
                 fence: running.fence.clone(),
+                unique: running.unique.clone(),
                 event: event.into(),
             };
             let outcome = self.bench.finish(&finish).await;
@@ -119,6 +121,7 @@ impl Traffic {
                     id: running.id,
                     stream: running.stream,
                     fence: running.fence.clone(),
+                    unique: running.unique.clone(),
                     cancelling: task.cancelling(),
                     event: decide(Some(&task), &command, 0).unwrap().remove(0),
                 };
@@ -188,6 +191,7 @@ impl Traffic {
                 id,
                 queue: task.queue.clone(),
                 priority: task.priority,
+                unique: None,
                 nonce: taskweir_store::entropy::nonce(),
                 actor: Actor::anonymous(),
             }];

@@ -42,6 +42,14 @@ async fn reclaim(bench: &Bench, loss: &Loss, lease_ms: u64) -> ReclaimOutcome {
         .unwrap()[0]
 }
 
+/// Takes everything away from everybody.
+pub async fn reclaim_all(bench: &Bench) {
+    for silent in bench.partition.silent(&bench.streams, 0).await.unwrap() {
+        let loss = loss(bench, &silent).await;
+        assert_eq!(reclaim(bench, &loss, 0).await, ReclaimOutcome::Done);
+    }
+}
+
 #[tokio::test]
 async fn a_silent_worker_loses_its_task_and_its_late_completion_is_refused() {
     let bench = Bench::new().await;

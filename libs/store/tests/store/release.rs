@@ -8,6 +8,7 @@ async fn releasing(bench: &Bench, running: &Running) -> Releasing {
         id: running.id,
         stream: running.stream,
         fence: running.fence.clone(),
+        unique: running.unique.clone(),
         cancelling: bench.task(running.id).await.cancelling(),
         event: bench
             .decide(running.id, &Command::Release(running.fence.clone()))

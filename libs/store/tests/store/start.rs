@@ -48,6 +48,7 @@ async fn an_entry_the_record_does_not_name_is_removed() {
         id,
         stream: claimed.stream,
         entry: claimed.entry.clone(),
+        unique: None,
         fence: taskweir_domain::Fence {
             attempt: 1,
             holder: running_holder,

@@ -10,6 +10,7 @@ async fn a_batch_is_accepted_and_a_repeat_answers_where_each_began() {
         .map(|_| Submission {
             id: bench.store.mint(),
             spec: bench.spec(),
+            idempotency: None,
         })
         .collect();
     let first = bench.partition.submit(&batch).await.unwrap();
@@ -20,7 +21,10 @@ async fn a_batch_is_accepted_and_a_repeat_answers_where_each_began() {
     );
     let again = bench.partition.submit(&batch).await.unwrap();
     for (first, again) in first.iter().zip(&again) {
-        assert_eq!(*again, SubmitOutcome::Repeated(first.position()));
+        let SubmitOutcome::Accepted(position) = first else {
+            panic!()
+        };
+        assert_eq!(*again, SubmitOutcome::Repeated(*position));
     }
     assert_eq!(
         bench.partition.log_end().await.unwrap().1,

@@ -78,7 +78,11 @@ impl Bench {
         change(&mut spec);
         let id = self.store.mint();
         self.partition
-            .submit(&[Submission { id, spec }])
+            .submit(&[Submission {
+                id,
+                spec,
+                idempotency: None,
+            }])
             .await
             .unwrap();
         id

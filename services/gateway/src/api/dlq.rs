@@ -41,6 +41,7 @@ async fn act(state: &State, id: &str, verb: DlqVerb) -> Result<(), ApiError> {
         DlqOutcome::NotDead(status) => Err(ApiError::conflict(format!(
             "the task is {status}, not in the dead-letter queue"
         ))),
+        DlqOutcome::Taken(id) => Err(ApiError::taken(id, "another task holds its unique key")),
         DlqOutcome::Raced => Err(ApiError::conflict(
             "somebody else was faster: the task has left the dead-letter queue",
         )),

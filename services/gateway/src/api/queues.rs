@@ -6,7 +6,7 @@ use poem::web::Data;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
-use taskweir_domain::{EventType, Status};
+use taskweir_domain::{Actor, EventType, QueueName, Status};
 use taskweir_store::QueueOverview;
 
 use super::Tag;
@@ -132,4 +132,50 @@ impl Queues {
             ApiError::not_found(format!("no task was ever submitted to a queue {queue:?}"))
         })
     }
+
+    /// Pause a queue: from here on it starts nothing
+    #[oai(
+        path = "/queues/:queue/pause",
+        method = "post",
+        operation_id = "pause_queue"
+    )]
+    async fn pause(
+        &self,
+        Data(state): Data<&State>,
+        Path(queue): Path<String>,
+    ) -> Result<Json<Queue>, ApiError> {
+        set(state, &queue, true).await
+    }
+
+    /// Resume a queue
+    #[oai(
+        path = "/queues/:queue/resume",
+        method = "post",
+        operation_id = "resume_queue"
+    )]
+    async fn resume(
+        &self,
+        Data(state): Data<&State>,
+        Path(queue): Path<String>,
+    ) -> Result<Json<Queue>, ApiError> {
+        set(state, &queue, false).await
+    }
+}
+
+/// Pauses or resumes a queue, also one that has had no task yet, and shows it.
+async fn set(state: &State, queue: &str, paused: bool) -> Result<Json<Queue>, ApiError> {
+    let name: QueueName = queue.parse().map_err(|error| {
+        ApiError::not_found(format!("no queue can be called {queue:?}: it {error}"))
+    })?;
+    state
+        .store
+        .pause(&name, paused, &Actor::anonymous())
+        .await?;
+    let found = all(state)
+        .await?
+        .into_iter()
+        .find(|known| known.name == queue);
+    found
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found(format!("there is no queue {queue:?}")))
 }

@@ -1,162 +1,28 @@
-//! Submit tasks and see what became of them.
+//! See what became of tasks.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use poem::web::Data;
-use poem_openapi::param::{Path, Query};
+use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde_json::Value;
-use taskweir_domain::{Json as JsonBody, TaskDetail, TaskId, draft_from_json};
-use taskweir_store::{Filter, Store};
+use taskweir_domain::{Actor, TaskDetail, TaskId};
+use taskweir_store::{Cancelled, Filter, Store};
 
 use super::Tag;
+use super::submit::{self, BatchRequest, BatchResponse, SubmitAnswer, TaskRequest};
 use crate::body::JsonText;
 use crate::position;
-use crate::problem::{ApiError, Field};
+use crate::problem::ApiError;
 use crate::state::State;
-use crate::view::{HistoryEvent, ListedStatus, PriorityWord, StatusWord, Task};
+use crate::view::{HistoryEvent, ListedStatus, PriorityWord, Task};
 
-/// Tasks of one batch.
-const MAX_TASKS: usize = 1_000;
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 /// How long a list waits for the views to come to `min_position`.
 const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Tasks;
-
-/// A retry policy; what is absent is taken from the gateway's settings.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
-struct RetryRequest {
-    /// Seconds before the first retry.
-    initial_delay: Option<f64>,
-    /// Factor by which the delay grows, 1 to 1000.
-    multiplier: Option<f64>,
-    /// Longest delay, seconds.
-    max_delay: Option<f64>,
-    /// Share of the delay that is drawn at random, 0 to 1.
-    jitter: Option<f64>,
-}
-
-/// A task to be made.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields, example)]
-pub(crate) struct TaskRequest {
-    /// Which handler runs it: 1 to 64 of letters, digits and `._-:/`.
-    #[oai(rename = "type", validator(pattern = "^[A-Za-z0-9._:/-]{1,64}$"))]
-    kind: String,
-    /// The handler's input, any JSON.
-    data: Option<Any<Value>>,
-    /// The queue it waits in: 1 to 64 of letters, digits and `._-`; `default` where absent.
-    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
-    queue: Option<String>,
-    /// How urgent it is; `normal` where absent.
-    priority: Option<PriorityWord>,
-    /// Retries after the first attempt, 0 to 1000.
-    #[oai(validator(maximum(value = "1000")))]
-    max_retries: Option<u32>,
-    /// The retry policy.
-    retry: Option<RetryRequest>,
-    /// Seconds to wait before it is ready.
-    #[oai(validator(minimum(value = "0")))]
-    delay: Option<f64>,
-    /// When it becomes ready, RFC 3339. Not beside `delay`.
-    run_at: Option<String>,
-    /// Longest run of one attempt, seconds.
-    timeout: Option<f64>,
-    /// Free words for searching, at most 16.
-    labels: Option<BTreeMap<String, String>>,
-}
-
-impl Example for TaskRequest {
-    fn example() -> Self {
-        Self {
-            kind: "process".to_owned(),
-            data: Some(Any(Value::from("hello-world"))),
-            queue: None,
-            priority: Some(PriorityWord::High),
-            max_retries: None,
-            retry: None,
-            delay: None,
-            run_at: None,
-            timeout: None,
-            labels: None,
-        }
-    }
-}
-
-/// A task that was taken.
-#[derive(Debug, Object)]
-pub(crate) struct Accepted {
-    /// Its id.
-    id: String,
-    /// Where it is.
-    status: StatusWord,
-    /// Which handler runs it.
-    #[oai(rename = "type")]
-    kind: String,
-    /// The queue it waits in.
-    queue: String,
-    /// How urgent it is.
-    priority: PriorityWord,
-    /// Position of its first event; lists take it as `min_position`.
-    position: String,
-}
-
-#[derive(ApiResponse)]
-enum SubmitAnswer {
-    /// Taken.
-    #[oai(status = 202)]
-    Accepted(
-        Json<Accepted>,
-        /// Where the task can be seen.
-        #[oai(header = "Location")]
-        String,
-    ),
-}
-
-/// Tasks to be made together.
-#[derive(Debug, Object)]
-#[oai(deny_unknown_fields)]
-struct BatchRequest {
-    /// Up to 1,000 tasks.
-    #[oai(validator(max_items = 1000))]
-    tasks: Vec<TaskRequest>,
-}
-
-/// What became of one task of a batch.
-#[derive(Debug, Object)]
-#[oai(skip_serializing_if_is_none)]
-struct BatchItem {
-    /// Its place in the request, from 0.
-    index: usize,
-    /// The task, where it was taken.
-    task: Option<Accepted>,
-    /// Why it was not.
-    errors: Option<Vec<Field>>,
-}
-
-/// What became of a batch.
-#[derive(Debug, Object)]
-struct BatchAnswer {
-    /// How many were taken.
-    accepted: usize,
-    /// How many were not.
-    rejected: usize,
-    /// Each task in order.
-    items: Vec<BatchItem>,
-}
-
-#[derive(ApiResponse)]
-enum BatchResponse {
-    /// Good ones are taken, bad ones each say why.
-    #[oai(status = 202)]
-    Answered(Json<BatchAnswer>),
-}
 
 /// A page of tasks, newest first.
 #[derive(Debug, Object)]
@@ -177,6 +43,16 @@ struct TaskHistory {
     events: Vec<HistoryEvent>,
     /// Whether the events reach back to its first one.
     complete: bool,
+}
+
+#[derive(ApiResponse)]
+enum CancelAnswer {
+    /// Ended.
+    #[oai(status = 200)]
+    Cancelled(Json<Task>),
+    /// It runs; its handler is being told.
+    #[oai(status = 202)]
+    Requested(Json<Task>),
 }
 
 /// The filters of a list, as they come.
@@ -268,74 +144,22 @@ pub(crate) async fn await_position(store: &Store, text: Option<&str>) -> Result<
     Ok(())
 }
 
-async fn submit(state: &State, text: &str) -> Result<Accepted, ApiError> {
-    let spec = draft_from_json(text, &state.submit)
-        .map_err(|errors| ApiError::fields(errors.into_iter().map(Field::from).collect()))?;
-    let accepted = (
-        spec.is_scheduled(),
-        spec.task_type.to_string(),
-        spec.queue.to_string(),
-        spec.priority,
-    );
-    let (id, at) = state.make(spec).await?;
-    let (scheduled, kind, queue, priority) = accepted;
-    Ok(Accepted {
-        id: id.to_string(),
-        status: if scheduled {
-            StatusWord::Scheduled
-        } else {
-            StatusWord::Pending
-        },
-        kind,
-        queue,
-        priority: priority.into(),
-        position: position::show(id.partition(), at, state.store.partition_count()),
-    })
-}
-
-/// The texts of the tasks of a batch.
-fn batch_items(text: &str) -> Result<Vec<JsonBody>, ApiError> {
-    let mut fields: BTreeMap<String, JsonBody> = serde_json::from_str(text)
-        .map_err(|_| ApiError::field("", "must be an object with the field tasks"))?;
-    let tasks = fields
-        .remove("tasks")
-        .ok_or_else(|| ApiError::field("tasks", "is required"))?;
-    if let Some(unknown) = fields.keys().next() {
-        return Err(ApiError::field(unknown, "is not a field; known is tasks"));
-    }
-    let tasks: Vec<JsonBody> = serde_json::from_str(tasks.as_str())
-        .map_err(|_| ApiError::field("tasks", "must be a list of tasks"))?;
-    if tasks.is_empty() || tasks.len() > MAX_TASKS {
-        return Err(ApiError::field(
-            "tasks",
-            format!("must hold 1 to {MAX_TASKS} tasks"),
-        ));
-    }
-    Ok(tasks)
-}
-
-/// JSON at all? Told apart from JSON that is not what we take.
-fn require_json(text: &str) -> Result<(), ApiError> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(drop)
-        .map_err(|error| ApiError::not_json(&error))
-}
-
 #[OpenApi(tag = "Tag::Tasks")]
 impl Tasks {
     /// Submit a task
     ///
-    /// Once answered, the task can be read at once and is never behind.
+    /// Once answered, the task can be read at once and is never behind. With an `Idempotency-Key` the
+    /// same request again, within 24 hours, answers the same task.
     #[oai(path = "/tasks", method = "post", operation_id = "submit_task")]
     async fn submit(
         &self,
         Data(state): Data<&State>,
+        /// A word of yours for this request, 1 to 255 bytes.
+        #[oai(name = "Idempotency-Key")]
+        Header(key): Header<Option<String>>,
         body: JsonText<TaskRequest>,
     ) -> Result<SubmitAnswer, ApiError> {
-        require_json(&body.text)?;
-        let accepted = submit(state, &body.text).await?;
-        let location = format!("/tasks/{}", accepted.id);
-        Ok(SubmitAnswer::Accepted(Json(accepted), location))
+        submit::one(state, key.as_deref(), &body.text).await
     }
 
     /// Submit up to 1,000 tasks
@@ -347,43 +171,7 @@ impl Tasks {
         Data(state): Data<&State>,
         body: JsonText<BatchRequest>,
     ) -> Result<BatchResponse, ApiError> {
-        require_json(&body.text)?;
-        let tasks = batch_items(&body.text)?;
-        let answers =
-            futures_util::future::join_all(tasks.iter().map(|task| submit(state, task.as_str())))
-                .await;
-        let mut items = Vec::with_capacity(answers.len());
-        for (index, answer) in answers.into_iter().enumerate() {
-            let (task, errors) = match answer {
-                Ok(task) => (Some(task), None),
-                Err(ApiError::Fields(problem) | ApiError::TooLarge(problem)) => {
-                    (None, problem.0.errors)
-                }
-                Err(error) if index == 0 => return Err(error),
-                // Redis went away half-way: say which are in and which are not.
-                Err(_) => {
-                    let message = "could not be stored; send it again".to_owned();
-                    (
-                        None,
-                        Some(vec![Field {
-                            field: String::new(),
-                            message,
-                        }]),
-                    )
-                }
-            };
-            items.push(BatchItem {
-                index,
-                task,
-                errors,
-            });
-        }
-        let accepted = items.iter().filter(|item| item.task.is_some()).count();
-        Ok(BatchResponse::Answered(Json(BatchAnswer {
-            accepted,
-            rejected: items.len() - accepted,
-            items,
-        })))
+        submit::batch(state, &body.text).await
     }
 
     /// List tasks, newest first
@@ -445,6 +233,30 @@ impl Tasks {
                 .collect(),
             cursor: page.next,
         }))
+    }
+
+    /// Cancel a task
+    ///
+    /// A waiting one ends at once; the handler of a running one is told within a second.
+    #[oai(
+        path = "/tasks/:id/cancel",
+        method = "post",
+        operation_id = "cancel_task"
+    )]
+    async fn cancel(
+        &self,
+        Data(state): Data<&State>,
+        Path(id): Path<String>,
+    ) -> Result<CancelAnswer, ApiError> {
+        let task_id: TaskId = id.parse().map_err(|_| ApiError::no_task(&id))?;
+        match state.store.cancel(task_id, &Actor::anonymous()).await? {
+            Cancelled::Now => Ok(CancelAnswer::Cancelled(Json(show(state, &id).await?))),
+            Cancelled::Requested => Ok(CancelAnswer::Requested(Json(show(state, &id).await?))),
+            Cancelled::Ended(status) => {
+                Err(ApiError::conflict(format!("the task is {status} already")))
+            }
+            Cancelled::NotFound => Err(ApiError::no_task(&id)),
+        }
     }
 
     /// See a task as it is now

@@ -21,8 +21,12 @@ impl Bench {
         Self::with_partitions(1).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
     pub async fn with_partitions(partitions: usize) -> Self {
+        Self::with_env(partitions, &[]).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
+    pub async fn with_env(partitions: usize, more: &[(&str, &str)]) -> Self {
         let redis = TestRedis::start();
         let settings = RedisSettings {
             url: redis.url(),
@@ -32,7 +36,8 @@ impl Bench {
             .await
             .unwrap();
         let url = redis.url();
-        let env = Env::of([("REDIS_URL", url.as_str()), ("GATEWAY_ADDR", "127.0.0.1:0")]);
+        let known = [("REDIS_URL", url.as_str()), ("GATEWAY_ADDR", "127.0.0.1:0")];
+        let env = Env::from_pairs(known.iter().chain(more).copied());
         let metrics = telemetry::init_metrics().unwrap();
         taskweir_gateway::metrics::describe();
         let app = Config::from_env(&env)

@@ -4,6 +4,7 @@
 
 mod bench;
 mod document;
+mod keys;
 mod lists;
 mod refusals;
 mod tasks;

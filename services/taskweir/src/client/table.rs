@@ -138,3 +138,12 @@ pub fn stats(answer: &Value) {
         cell(&ledger["late_completions_refused"]),
     ));
 }
+
+pub fn queue(answer: &Value) {
+    let paused = answer["paused"].as_bool() == Some(true);
+    say(&format!(
+        "{} {}\n",
+        cell(&answer["name"]),
+        if paused { "paused" } else { "runs" }
+    ));
+}

@@ -14,8 +14,8 @@ const DATA: &str = "data";
 /// Holds the port of the server that keeps this directory, to find it after a crash of ours.
 const PORT_FILE: &str = "redis.port";
 const LOCK_FILE: &str = "dev.lock";
-/// The port to try first, so that `redis-cli -p 6390` usually works.
-const FIRST_PORT: u16 = 6_390;
+/// The port to try first unless told another, so that `redis-cli -p 6390` usually works.
+pub const USUAL_PORT: u16 = 6_390;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -40,9 +40,9 @@ fn free_port(wanted: u16) -> anyhow::Result<u16> {
 }
 
 /// Starts a server on the usual port, or on another where that was taken in the meantime.
-async fn spawn_somewhere(data: &Path) -> anyhow::Result<(u16, Child)> {
+async fn spawn_somewhere(data: &Path, usual: u16) -> anyhow::Result<(u16, Child)> {
     let mut last = None;
-    for wanted in [FIRST_PORT, 0, 0] {
+    for wanted in [usual, 0, 0] {
         let port = free_port(wanted)?;
         match spawn(port, data).await {
             Ok(child) => return Ok((port, child)),
@@ -181,7 +181,7 @@ async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
 
 impl OwnRedis {
     /// Starts it, or takes over the one that keeps this directory already.
-    pub async fn start() -> anyhow::Result<Self> {
+    pub async fn start(usual: u16) -> anyhow::Result<Self> {
         std::fs::create_dir_all(DATA).with_context(|| format!("cannot make ./{DATA}"))?;
         let data: PathBuf = Path::new(DATA).canonicalize()?;
         let lock = File::create(data.join(LOCK_FILE))?;
@@ -199,7 +199,7 @@ impl OwnRedis {
                 child: None,
             });
         }
-        let (port, child) = spawn_somewhere(&data).await?;
+        let (port, child) = spawn_somewhere(&data, usual).await?;
         let child = Some(child);
         tracing::info!(port, "private Redis with an append-only file in ./{DATA}");
         Ok(Self {

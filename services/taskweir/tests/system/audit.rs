@@ -37,8 +37,12 @@ pub async fn audit(store: &Store) -> Audit {
             }
         }
     }
-    let ids: Vec<TaskId> = tasks.keys().copied().collect();
-    for ids in ids.chunks(500) {
+    let mut ids: Vec<TaskId> = tasks.keys().copied().collect();
+    ids.sort_by_key(|id| id.partition());
+    for ids in ids
+        .chunk_by(|a, b| a.partition() == b.partition())
+        .flat_map(|ids| ids.chunks(500))
+    {
         let partition = store.partition_of(ids[0]).unwrap();
         for (id, record) in ids.iter().zip(partition.records(ids).await.unwrap()) {
             assert_eq!(

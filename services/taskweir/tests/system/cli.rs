@@ -87,6 +87,39 @@ async fn the_client_commands_do_what_they_say() {
             .unwrap()
             .contains("default")
     );
+    let paused = String::from_utf8(cli(&["queues", "pause", "mail"]).stdout).unwrap();
+    assert_eq!(paused.trim(), "mail paused");
+    assert_eq!(
+        json(&cli(&["queues", "resume", "mail", "--json"]))["paused"],
+        false
+    );
+    let keyed = [
+        "submit",
+        "echo",
+        "--delay",
+        "600",
+        "--unique-key",
+        "u",
+        "--idempotency-key",
+        "k",
+        "--json",
+    ];
+    let waits = json(&cli(&keyed));
+    assert_eq!(
+        json(&cli(&keyed))["id"],
+        waits["id"],
+        "the same key is the same task"
+    );
+    assert_eq!(
+        cli(&["submit", "echo", "--unique-key", "u"]).status.code(),
+        Some(1),
+        "refused"
+    );
+    assert!(
+        cli(&["cancel", waits["id"].as_str().unwrap()])
+            .status
+            .success()
+    );
     assert_eq!(
         json(&cli(&["workers", "--json"]))["workers"]
             .as_array()

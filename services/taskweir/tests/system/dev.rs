@@ -14,6 +14,7 @@ pub struct Dev {
     pub dir: TempDir,
     pub gateway: u16,
     pub dashboard: u16,
+    redis: u16,
     pub http: reqwest::Client,
 }
 
@@ -23,6 +24,7 @@ impl Dev {
             dir: tempfile::tempdir().unwrap(),
             gateway: free_port(),
             dashboard: free_port(),
+            redis: free_port(),
             http: reqwest::Client::new(),
         }
     }
@@ -33,6 +35,8 @@ impl Dev {
                 .arg("dev")
                 .env("GATEWAY_ADDR", format!("127.0.0.1:{}", self.gateway))
                 .env("DASHBOARD_ADDR", format!("127.0.0.1:{}", self.dashboard))
+                // Many systems run at once here: each wants a port of its own.
+                .env("TASKWEIR_DEV_REDIS_PORT", self.redis.to_string())
                 .env("SHUTDOWN_GRACE", "1")
                 .env("LEASE_SECONDS", "1"),
         );

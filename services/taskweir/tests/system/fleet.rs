@@ -85,15 +85,24 @@ pub struct Fleet {
 
 impl Fleet {
     pub async fn start(lease: &str) -> Self {
-        Self::start_on(TestRedis::start_with(Persistence::Aof, &[]), lease).await
+        Self::with_partitions(lease, 1).await
     }
 
-    pub async fn start_on(redis: TestRedis, lease: &str) -> Self {
+    pub async fn with_partitions(lease: &str, partitions: usize) -> Self {
+        Self::made(
+            TestRedis::start_with(Persistence::Aof, &[]),
+            lease,
+            partitions,
+        )
+        .await
+    }
+
+    async fn made(redis: TestRedis, lease: &str, partitions: usize) -> Self {
         let settings = RedisSettings {
             url: redis.url(),
             prefix: "tw".to_owned(),
         };
-        migrate(&settings, MigrateOptions { partitions: 1 })
+        migrate(&settings, MigrateOptions { partitions })
             .await
             .unwrap();
         let store = Store::connect(&settings, Limits::default()).await.unwrap();

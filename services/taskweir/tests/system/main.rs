@@ -8,6 +8,7 @@ mod fleet;
 mod blocked;
 mod browser;
 mod cli;
+mod control;
 mod crash;
 mod dev;
 mod outage;

@@ -1,0 +1,357 @@
+//! Submit tasks.
+
+use std::collections::BTreeMap;
+
+use poem_openapi::payload::Json;
+use poem_openapi::types::{Any, Example};
+use poem_openapi::{ApiResponse, Object};
+use serde_json::Value;
+use taskweir_domain::{Actor, Json as JsonBody, TaskId, draft_from_json};
+use taskweir_store::{Idempotency, SubmitOutcome};
+
+use crate::position;
+use crate::problem::{ApiError, Field};
+use crate::state::State;
+use crate::view::{PriorityWord, StatusWord};
+
+/// Tasks of one batch.
+const MAX_TASKS: usize = 1_000;
+/// Longest idempotency key, bytes.
+const MAX_KEY: usize = 255;
+
+/// A retry policy; what is absent is taken from the gateway's settings.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+struct RetryRequest {
+    /// Seconds before the first retry.
+    initial_delay: Option<f64>,
+    /// Factor by which the delay grows, 1 to 1000.
+    multiplier: Option<f64>,
+    /// Longest delay, seconds.
+    max_delay: Option<f64>,
+    /// Share of the delay that is drawn at random, 0 to 1.
+    jitter: Option<f64>,
+}
+
+/// A task to be made.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields, example)]
+pub(crate) struct TaskRequest {
+    /// Which handler runs it: 1 to 64 of letters, digits and `._-:/`.
+    #[oai(rename = "type", validator(pattern = "^[A-Za-z0-9._:/-]{1,64}$"))]
+    kind: String,
+    /// The handler's input, any JSON.
+    data: Option<Any<Value>>,
+    /// The queue it waits in: 1 to 64 of letters, digits and `._-`; `default` where absent.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    queue: Option<String>,
+    /// How urgent it is; `normal` where absent.
+    priority: Option<PriorityWord>,
+    /// Retries after the first attempt, 0 to 1000.
+    #[oai(validator(maximum(value = "1000")))]
+    max_retries: Option<u32>,
+    /// The retry policy.
+    retry: Option<RetryRequest>,
+    /// Seconds to wait before it is ready.
+    #[oai(validator(minimum(value = "0")))]
+    delay: Option<f64>,
+    /// When it becomes ready, RFC 3339. Not beside `delay`.
+    run_at: Option<String>,
+    /// Longest run of one attempt, seconds.
+    timeout: Option<f64>,
+    /// Seconds within which it must start, from its submit or its `run_at`; else it expires.
+    expires_in: Option<f64>,
+    /// At most one task that has not ended carries a unique key, over all queues; 1 to 256 bytes.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    unique_key: Option<String>,
+    /// Free words for searching, at most 16.
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl Example for TaskRequest {
+    fn example() -> Self {
+        Self {
+            kind: "process".to_owned(),
+            data: Some(Any(Value::from("hello-world"))),
+            queue: None,
+            priority: Some(PriorityWord::High),
+            max_retries: None,
+            retry: None,
+            delay: None,
+            run_at: None,
+            timeout: None,
+            expires_in: None,
+            unique_key: None,
+            labels: None,
+        }
+    }
+}
+
+/// A task that was taken.
+#[derive(Debug, Object)]
+pub(crate) struct Accepted {
+    /// Its id.
+    id: String,
+    /// Where it is.
+    status: StatusWord,
+    /// Which handler runs it.
+    #[oai(rename = "type")]
+    kind: String,
+    /// The queue it belongs to.
+    queue: String,
+    /// How urgent it is.
+    priority: PriorityWord,
+    /// Position of its first event; lists take it as `min_position`.
+    position: String,
+}
+
+#[derive(ApiResponse)]
+pub(super) enum SubmitAnswer {
+    /// The idempotency key had made this task from the same body.
+    #[oai(status = 200)]
+    Same(
+        Json<Accepted>,
+        /// Where the task can be seen.
+        #[oai(header = "Location")]
+        String,
+    ),
+    /// Taken.
+    #[oai(status = 202)]
+    Accepted(
+        Json<Accepted>,
+        /// Where the task can be seen.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+/// Tasks to be made together.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub(super) struct BatchRequest {
+    /// Up to 1,000 tasks.
+    #[oai(validator(max_items = 1000))]
+    tasks: Vec<TaskRequest>,
+}
+
+/// What became of one task of a batch.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct BatchItem {
+    /// Its place in the request, from 0.
+    index: usize,
+    /// The task, where it was taken.
+    task: Option<Accepted>,
+    /// Why it was not.
+    errors: Option<Vec<Field>>,
+    /// The task that holds its unique key.
+    existing_id: Option<String>,
+}
+
+impl BatchItem {
+    /// What became of the task at a place; an error that is not the task's own is the batch's, as long
+    /// as nothing of it was taken.
+    fn of(index: usize, answer: Result<(Accepted, bool), ApiError>) -> Result<Self, ApiError> {
+        let refused = |errors: Option<Vec<Field>>, existing_id| Self {
+            index,
+            task: None,
+            errors,
+            existing_id,
+        };
+        let because = |field: &str, message: String| {
+            let field = field.to_owned();
+            Some(vec![Field { field, message }])
+        };
+        Ok(match answer {
+            Ok((task, _)) => Self {
+                index,
+                task: Some(task),
+                errors: None,
+                existing_id: None,
+            },
+            Err(ApiError::Fields(problem) | ApiError::TooLarge(problem)) => {
+                refused(problem.0.errors, None)
+            }
+            Err(ApiError::Conflict(problem)) => refused(
+                because("unique_key", problem.0.detail),
+                problem.0.existing_id,
+            ),
+            Err(ApiError::TooMany(problem)) => refused(because("queue", problem.0.detail), None),
+            Err(error) if index == 0 => return Err(error),
+            // Redis went away half-way: say which are in and which are not.
+            Err(_) => refused(
+                because("", "could not be stored; send it again".to_owned()),
+                None,
+            ),
+        })
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Object)]
+pub(super) struct BatchAnswer {
+    /// How many were taken.
+    accepted: usize,
+    /// How many were not.
+    rejected: usize,
+    /// Each task in order.
+    items: Vec<BatchItem>,
+}
+
+#[derive(ApiResponse)]
+pub(super) enum BatchResponse {
+    /// Good ones are taken, bad ones each say why.
+    #[oai(status = 202)]
+    Answered(Json<BatchAnswer>),
+}
+
+/// A submitted task, and whether an earlier request had made it.
+async fn submit(
+    state: &State,
+    text: &str,
+    idempotency: Option<Idempotency>,
+) -> Result<(Accepted, bool), ApiError> {
+    let spec = draft_from_json(text, &state.submit)
+        .map_err(|errors| ApiError::fields(errors.into_iter().map(Field::from).collect()))?;
+    let scheduled = spec.is_scheduled();
+    let (kind, queue, priority) = (
+        spec.task_type.to_string(),
+        spec.queue.to_string(),
+        spec.priority,
+    );
+    let (id, outcome) = state.make(spec, idempotency).await?;
+    let at = match outcome {
+        SubmitOutcome::Accepted(at) | SubmitOutcome::Repeated(at) => at,
+        SubmitOutcome::Same(id) => return Ok((earlier(state, id).await?, true)),
+        SubmitOutcome::Conflict(id) => {
+            return Err(ApiError::taken(
+                id,
+                "the idempotency key was used with another body",
+            ));
+        }
+        SubmitOutcome::Duplicate(id) => {
+            return Err(ApiError::taken(
+                id,
+                "a task that has not ended holds this unique key",
+            ));
+        }
+        SubmitOutcome::Full => return Err(ApiError::full(&queue)),
+    };
+    let accepted = Accepted {
+        id: id.to_string(),
+        status: if scheduled {
+            StatusWord::Scheduled
+        } else {
+            StatusWord::Pending
+        },
+        kind,
+        queue,
+        priority: priority.into(),
+        position: position::show(id.partition(), at, state.store.partition_count()),
+    };
+    Ok((accepted, false))
+}
+
+/// The task that an earlier request with the same idempotency key made, as it is now.
+async fn earlier(state: &State, id: TaskId) -> Result<Accepted, ApiError> {
+    let id = id.to_string();
+    let story = state.story(&id).await.map_err(|error| match error {
+        // Its record went with RETENTION, which is shorter than the memory of the key.
+        ApiError::NotFound(_) => {
+            ApiError::conflict(format!("the key had made task {id}, which ended long ago"))
+        }
+        other => other,
+    })?;
+    let task = &story.detail.task;
+    Ok(Accepted {
+        status: task.status().into(),
+        kind: task.task_type.to_string(),
+        queue: task.queue.to_string(),
+        priority: task.priority.into(),
+        position: position::show(
+            story.detail.id.partition(),
+            task.first,
+            state.store.partition_count(),
+        ),
+        id,
+    })
+}
+
+/// The idempotency key of a request, checked.
+fn idempotency(
+    key: Option<&str>,
+    actor: &Actor,
+    body: &str,
+) -> Result<Option<Idempotency>, ApiError> {
+    let Some(key) = key else { return Ok(None) };
+    if key.is_empty() || key.len() > MAX_KEY {
+        return Err(ApiError::field(
+            "Idempotency-Key",
+            format!("takes 1 to {MAX_KEY} bytes"),
+        ));
+    }
+    Ok(Some(Idempotency::new(&actor.0, key, body)))
+}
+
+/// The texts of the tasks of a batch.
+fn batch_items(text: &str) -> Result<Vec<JsonBody>, ApiError> {
+    let mut fields: BTreeMap<String, JsonBody> = serde_json::from_str(text)
+        .map_err(|_| ApiError::field("", "must be an object with the field tasks"))?;
+    let tasks = fields
+        .remove("tasks")
+        .ok_or_else(|| ApiError::field("tasks", "is required"))?;
+    if let Some(unknown) = fields.keys().next() {
+        return Err(ApiError::field(unknown, "is not a field; known is tasks"));
+    }
+    let tasks: Vec<JsonBody> = serde_json::from_str(tasks.as_str())
+        .map_err(|_| ApiError::field("tasks", "must be a list of tasks"))?;
+    if tasks.is_empty() || tasks.len() > MAX_TASKS {
+        return Err(ApiError::field(
+            "tasks",
+            format!("must hold 1 to {MAX_TASKS} tasks"),
+        ));
+    }
+    Ok(tasks)
+}
+
+/// JSON at all? Told apart from JSON that is not what we take.
+fn require_json(text: &str) -> Result<(), ApiError> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(drop)
+        .map_err(|error| ApiError::not_json(&error))
+}
+
+/// The body of a submit; its answer.
+pub(super) async fn one(
+    state: &State,
+    key: Option<&str>,
+    text: &str,
+) -> Result<SubmitAnswer, ApiError> {
+    require_json(text)?;
+    let idempotency = idempotency(key, &Actor::anonymous(), text)?;
+    let (accepted, same) = submit(state, text, idempotency).await?;
+    let location = format!("/tasks/{}", accepted.id);
+    Ok(if same {
+        SubmitAnswer::Same(Json(accepted), location)
+    } else {
+        SubmitAnswer::Accepted(Json(accepted), location)
+    })
+}
+
+/// The body of a batch; its answer.
+pub(super) async fn batch(state: &State, text: &str) -> Result<BatchResponse, ApiError> {
+    require_json(text)?;
+    let tasks = batch_items(text)?;
+    let answers = tasks.iter().map(|task| submit(state, task.as_str(), None));
+    let answers = futures_util::future::join_all(answers).await;
+    let mut items = Vec::with_capacity(answers.len());
+    for (index, answer) in answers.into_iter().enumerate() {
+        items.push(BatchItem::of(index, answer)?);
+    }
+    let accepted = items.iter().filter(|item| item.task.is_some()).count();
+    Ok(BatchResponse::Answered(Json(BatchAnswer {
+        accepted,
+        rejected: items.len() - accepted,
+        items,
+    })))
+}
