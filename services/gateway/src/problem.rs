@@ -75,7 +75,13 @@ impl Problem {
 
 /// A [`Problem`] as a body.
 #[derive(Debug)]
-pub(crate) struct ProblemJson(pub(crate) Problem);
+pub(crate) struct ProblemJson(pub(crate) Box<Problem>);
+
+impl ProblemJson {
+    fn new(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
 
 impl Payload for ProblemJson {
     const CONTENT_TYPE: &'static str = "application/problem+json";
@@ -154,16 +160,19 @@ pub(crate) enum ApiError {
 impl ApiError {
     pub(crate) fn no_task(id: &str) -> Self {
         let detail = format!("there is no task {id:?}, or it ended longer than RETENTION ago");
-        Self::NotFound(ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail)))
+        Self::NotFound(ProblemJson::new(Problem::new(
+            StatusCode::NOT_FOUND,
+            detail,
+        )))
     }
 
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
-        Self::Conflict(ProblemJson(Problem::new(StatusCode::CONFLICT, detail)))
+        Self::Conflict(ProblemJson::new(Problem::new(StatusCode::CONFLICT, detail)))
     }
 
     /// Another task holds what was asked for.
     pub(crate) fn taken(id: TaskId, detail: impl Into<String>) -> Self {
-        Self::Conflict(ProblemJson(Problem {
+        Self::Conflict(ProblemJson::new(Problem {
             existing_id: Some(id.to_string()),
             ..Problem::new(StatusCode::CONFLICT, detail)
         }))
@@ -172,7 +181,7 @@ impl ApiError {
     pub(crate) fn full(queue: &str) -> Self {
         let detail =
             format!("queue {queue} is as long as MAX_QUEUE_LENGTH allows; send it again later");
-        Self::TooMany(ProblemJson(Problem::new(
+        Self::TooMany(ProblemJson::new(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             detail,
         )))
@@ -180,11 +189,17 @@ impl ApiError {
 
     pub(crate) fn not_json(error: &serde_json::Error) -> Self {
         let detail = format!("the body is not JSON: {error}");
-        Self::NotJson(ProblemJson(Problem::new(StatusCode::BAD_REQUEST, detail)))
+        Self::NotJson(ProblemJson::new(Problem::new(
+            StatusCode::BAD_REQUEST,
+            detail,
+        )))
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
-        Self::NotFound(ProblemJson(Problem::new(StatusCode::NOT_FOUND, detail)))
+        Self::NotFound(ProblemJson::new(Problem::new(
+            StatusCode::NOT_FOUND,
+            detail,
+        )))
     }
 
     pub(crate) fn fields(errors: Vec<Field>) -> Self {
@@ -211,7 +226,7 @@ impl ApiError {
             })
             .collect::<Vec<_>>()
             .join("; ");
-        let problem = ProblemJson(Problem {
+        let problem = ProblemJson::new(Problem {
             errors: Some(errors),
             ..Problem::new(status, detail)
         });
@@ -232,13 +247,16 @@ impl ApiError {
     /// The request came under a name that is not this machine's.
     pub(crate) fn stranger() -> Self {
         let detail = "this gateway listens on loopback and answers only to localhost";
-        Self::Forbidden(ProblemJson(Problem::new(StatusCode::FORBIDDEN, detail)))
+        Self::Forbidden(ProblemJson::new(Problem::new(
+            StatusCode::FORBIDDEN,
+            detail,
+        )))
     }
 
     pub(crate) fn broken(error: &dyn Display) -> Self {
         tracing::error!(%error, "a request met something broken");
         let detail = "something is broken inside; the log of the gateway says what";
-        Self::Broken(ProblemJson(Problem::new(
+        Self::Broken(ProblemJson::new(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             detail,
         )))
@@ -251,14 +269,14 @@ impl From<&StoreError> for ApiError {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request met Redis away");
                 let detail = "Redis is away; what you sent may be sent again";
-                Self::Away(ProblemJson(Problem::new(
+                Self::Away(ProblemJson::new(Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     detail,
                 )))
             }
             StoreError::OutOfMemory => {
                 let detail = "Redis is out of memory: tasks are worked off, new ones are not taken";
-                Self::Full(ProblemJson(Problem::new(
+                Self::Full(ProblemJson::new(Problem::new(
                     StatusCode::INSUFFICIENT_STORAGE,
                     detail,
                 )))
@@ -349,5 +367,5 @@ pub(crate) fn of_framework(error: poem::Error) -> Response {
     } else {
         Problem::new(error.status(), error.to_string())
     };
-    ProblemJson(problem).into_response()
+    ProblemJson::new(problem).into_response()
 }

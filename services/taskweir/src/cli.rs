@@ -58,7 +58,7 @@ pub enum Service {
 pub enum ClientCommand {
     /// Submit a task.
     #[command(after_help = help::CLIENT)]
-    Submit(Submit),
+    Submit(Box<Submit>),
     /// Show a task.
     #[command(after_help = help::CLIENT)]
     Get {

@@ -24,7 +24,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
                 .take()
                 .unwrap_or_else(taskweir_store::entropy::nonce);
             (
-                client.submit(&request(submit)?, &key).await?,
+                client.submit(&request(*submit)?, &key).await?,
                 table::accepted,
             )
         }
