@@ -19,6 +19,9 @@ pub enum ClientError {
     /// The address of the gateway is none.
     #[error("{0:?} is no address of a gateway, such as http://localhost:8000")]
     Address(String),
+    /// The secret holds what no header takes.
+    #[error("the API key holds characters that no header takes")]
+    Secret,
     /// Nobody answers there.
     #[error("no gateway answers at {base}: is it running?")]
     Away {

@@ -13,18 +13,39 @@ pub use error::{ClientError, Problem};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client of one gateway.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     base: String,
+    /// `Bearer <secret>`
+    authorization: Option<reqwest::header::HeaderValue>,
     http: reqwest::Client,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Client {
-    /// A client of the gateway at `base`, such as `http://localhost:8000`.
+    /// A client of the gateway at `base`, such as `http://localhost:8000`, with the secret of an API key
+    /// where the gateway wants one.
     ///
     /// # Errors
-    /// `base` is no http URL.
-    pub fn new(base: &str) -> Result<Self, ClientError> {
+    /// `base` is no http URL, or the secret is none.
+    pub fn new(base: &str, secret: Option<&str>) -> Result<Self, ClientError> {
+        let authorization = match secret {
+            None => None,
+            Some(secret) => {
+                let text = format!("Bearer {secret}");
+                let mut value = reqwest::header::HeaderValue::from_str(&text)
+                    .map_err(|_| ClientError::Secret)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
         let parsed =
             reqwest::Url::parse(base).map_err(|_| ClientError::Address(base.to_owned()))?;
         if parsed.scheme() != "http" {
@@ -32,12 +53,17 @@ impl Client {
         }
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
+            authorization,
             http: reqwest::Client::builder().timeout(PATIENCE).build()?,
         })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.authorization {
+            Some(value) => request.header(reqwest::header::AUTHORIZATION, value.clone()),
+            None => request,
+        }
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Value, ClientError> {

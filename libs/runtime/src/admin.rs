@@ -9,6 +9,7 @@ use poem::web::Data;
 use poem::{EndpointExt, IntoResponse, Response, Route, Server, get, handler};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::ApiKeys;
 use crate::listen::{ListenAddress, ListenError};
 use crate::{Env, EnvError, Readiness};
 
@@ -16,7 +17,16 @@ use crate::{Env, EnvError, Readiness};
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[handler]
-fn metrics(Data(handle): Data<&PrometheusHandle>) -> Response {
+fn metrics(
+    Data(handle): Data<&PrometheusHandle>,
+    Data(keys): Data<&ApiKeys>,
+    request: &poem::Request,
+) -> Response {
+    if !keys.is_empty() && keys.bearer(request.header("authorization")).is_none() {
+        return StatusCode::UNAUTHORIZED
+            .with_header("www-authenticate", "Bearer")
+            .into_response();
+    }
     handle
         .render()
         .with_content_type(METRICS_CONTENT_TYPE)
@@ -54,6 +64,7 @@ pub fn address(env: &Env) -> Result<Option<ListenAddress>, EnvError> {
 /// The address cannot be listened on.
 pub async fn serve(
     address: ListenAddress,
+    keys: ApiKeys,
     handle: PrometheusHandle,
     readiness: Readiness,
     stop: CancellationToken,
@@ -65,6 +76,7 @@ pub async fn serve(
         .at("/health/live", get(live))
         .at("/health/ready", get(ready))
         .data(handle)
+        .data(keys)
         .data(readiness);
     let stopping = async move { stop.cancelled().await };
     let served = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(

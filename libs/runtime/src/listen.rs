@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use poem::listener::{Acceptor, Listener, TcpAcceptor, TcpListener};
 
+use crate::access::ApiKeys;
 use crate::{Env, EnvError};
 
 /// Why a service does not listen.
@@ -22,8 +23,8 @@ pub enum ListenError {
     /// Anybody could do anything.
     #[error(
         "{variable} is {address}, which is not loopback, and there are no API keys: anybody could \
-         submit and remove tasks. Listen on 127.0.0.1, or set TASKWEIR_ALLOW_ANONYMOUS=1 if \
-         something in front keeps strangers out"
+         submit and remove tasks. Set TASKWEIR_API_KEYS, listen on 127.0.0.1, or set \
+         TASKWEIR_ALLOW_ANONYMOUS=1 if something in front keeps strangers out"
     )]
     Open {
         /// The address.
@@ -40,7 +41,7 @@ pub struct ListenAddress {
     pub address: SocketAddr,
     /// The variable.
     pub variable: &'static str,
-    /// Strangers are kept out by other means.
+    /// Strangers are kept out, by API keys or by other means.
     pub allow_anonymous: bool,
 }
 
@@ -57,7 +58,8 @@ impl ListenAddress {
         Ok(Self {
             address: env.parse(variable, default, "an address such as 127.0.0.1:8000")?,
             variable,
-            allow_anonymous: env.switch("TASKWEIR_ALLOW_ANONYMOUS")?,
+            allow_anonymous: env.switch("TASKWEIR_ALLOW_ANONYMOUS")?
+                || !ApiKeys::from_env(env)?.is_empty(),
         })
     }
 

@@ -3,13 +3,42 @@
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Form, Path};
 use poem::{IntoResponse, Response, handler};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use taskweir_domain::{Actor, FieldError, TaskId, draft_from_json};
+use taskweir_domain::{FieldError, TaskId, draft_from_json};
+use taskweir_runtime::access::Role;
 use taskweir_store::{DlqOutcome, DlqVerb, StoreError, Submission};
 
 use crate::app::State;
+use crate::gate::Visitor;
 use crate::pages::{Draft, failed, form};
 use crate::url;
+
+/// The token of a form that says nothing else.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Token {
+    token: String,
+}
+
+/// Whether somebody may do this, by role and by a form of this session.
+fn check(visitor: &Visitor, token: &str, role: Role) -> poem::Result<()> {
+    let refused = |why: &str| {
+        Err(poem::Error::from_string(
+            why.to_owned(),
+            StatusCode::FORBIDDEN,
+        ))
+    };
+    if !visitor.may(role) {
+        return refused(&format!("this takes a {role} at least"));
+    }
+    if !visitor.0.sent(token) {
+        return refused(
+            "this form is not of your session: go back, reload the page, and try again",
+        );
+    }
+    Ok(())
+}
 
 fn see_other(to: String) -> Response {
     StatusCode::SEE_OTHER
@@ -52,10 +81,12 @@ fn request(draft: &Draft) -> Result<String, FieldError> {
 #[handler]
 pub(crate) async fn submit(
     Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
     Form(draft): Form<Draft>,
 ) -> poem::Result<Response> {
+    check(visitor, &draft.token, Role::Submitter)?;
     let refused = |errors: &[FieldError]| {
-        let mut response = form(&draft, errors);
+        let mut response = form(visitor, &draft, errors);
         response.set_status(StatusCode::UNPROCESSABLE_ENTITY);
         response
     };
@@ -66,6 +97,8 @@ pub(crate) async fn submit(
         Ok(spec) => spec,
         Err(errors) => return Ok(refused(&errors)),
     };
+    let mut spec = spec;
+    spec.actor = visitor.is_signed_in().then(|| visitor.actor());
     let id = state.store.mint();
     let task_type = spec.task_type.clone();
     match state
@@ -92,13 +125,19 @@ pub(crate) async fn submit(
     }
 }
 
-async fn act(state: &State, id: &str, verb: DlqVerb, done: &str) -> poem::Result<Response> {
+async fn act(
+    state: &State,
+    visitor: &Visitor,
+    id: &str,
+    verb: DlqVerb,
+    done: &str,
+) -> poem::Result<Response> {
     let id: TaskId = id
         .parse()
         .map_err(|_| poem::Error::from_status(StatusCode::NOT_FOUND))?;
     let outcome = state
         .store
-        .act_on_dead(id, verb, Actor::anonymous())
+        .act_on_dead(id, verb, visitor.actor())
         .await
         .map_err(failed)?;
     let done = if outcome == DlqOutcome::Done {
@@ -115,15 +154,21 @@ async fn act(state: &State, id: &str, verb: DlqVerb, done: &str) -> poem::Result
 #[handler]
 pub(crate) async fn retry(
     Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
     Path(id): Path<String>,
+    Form(Token { token }): Form<Token>,
 ) -> poem::Result<Response> {
-    act(state, &id, DlqVerb::Retry, "retried").await
+    check(visitor, &token, Role::Operator)?;
+    act(state, visitor, &id, DlqVerb::Retry, "retried").await
 }
 
 #[handler]
 pub(crate) async fn remove(
     Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
     Path(id): Path<String>,
+    Form(Token { token }): Form<Token>,
 ) -> poem::Result<Response> {
-    act(state, &id, DlqVerb::Remove, "removed").await
+    check(visitor, &token, Role::Operator)?;
+    act(state, visitor, &id, DlqVerb::Remove, "removed").await
 }

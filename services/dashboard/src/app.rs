@@ -7,12 +7,14 @@ use poem::endpoint::BoxEndpoint;
 use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, Server, get, post};
 use taskweir_domain::DraftLimits;
+use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Limits, RedisSettings, Store, Submitter};
 use tokio_util::sync::CancellationToken;
 
-use crate::{actions, assets, guard, pages};
+use crate::gate::Gate;
+use crate::{actions, assets, guard, pages, sign_in};
 
 /// What a dashboard is told.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Config {
     pub limits: Limits,
     /// Defaults and limits of the new-task form.
     pub submit: DraftLimits,
+    /// Who may do what, from `TASKWEIR_API_KEYS`.
+    pub keys: ApiKeys,
     /// Where it listens, from `DASHBOARD_ADDR`.
     pub listen: ListenAddress,
 }
@@ -38,6 +42,7 @@ impl Config {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
+            keys: ApiKeys::from_env(env)?,
             listen: ListenAddress::from_env(env, "DASHBOARD_ADDR", default)?,
         })
     }
@@ -53,6 +58,7 @@ impl Config {
             submitter: Submitter::new(&store),
             store,
             submit: self.submit,
+            gate: Gate::new(self.keys, address.ip().is_loopback()),
         };
         Ok(App {
             acceptor,
@@ -68,6 +74,7 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) submitter: Submitter,
     pub(crate) submit: DraftLimits,
+    pub(crate) gate: Gate,
 }
 
 /// A dashboard, listening.
@@ -81,6 +88,7 @@ pub struct App {
 const DRAIN: Duration = Duration::from_secs(2);
 
 fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
+    let gate = state.gate.clone();
     Route::new()
         .at("/", get(pages::overview_page))
         .at("/tasks", get(pages::tasks_page))
@@ -93,12 +101,14 @@ fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
         .at("/dlq/:id/retry", post(actions::retry))
         .at("/dlq/:id/remove", post(actions::remove))
         .at("/workers", get(pages::workers_page))
+        .at("/sign-in", get(sign_in::show).post(sign_in::enter))
+        .at("/sign-out", post(sign_in::leave))
         .at("/assets/style.css", get(assets::style))
         .at("/assets/live.js", get(assets::live))
         .at("/assets/icon.svg", get(assets::icon))
         .at("/health/live", get(assets::alive))
         .data(state)
-        .around(move |next, request| guard::guard(hosts, next, request))
+        .around(move |next, request| guard::guard(hosts, gate.clone(), next, request))
         .boxed()
 }
 

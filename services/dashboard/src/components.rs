@@ -4,6 +4,10 @@ use maud::{Markup, html};
 use taskweir_domain::{Status, TaskId, format_ms};
 use taskweir_store::{Item, Totals};
 
+use taskweir_runtime::access::Role;
+
+use crate::gate::Visitor;
+use crate::layout::form_token;
 use crate::url;
 
 const fn icon(status: Status) -> &'static str {
@@ -112,13 +116,15 @@ pub(crate) fn task_table(caption: &str, items: &[Item], now_ms: u64, nothing: &s
 }
 
 /// Retry and remove of a dead letter.
-pub(crate) fn dlq_buttons(id: TaskId) -> Markup {
+pub(crate) fn dlq_buttons(visitor: &Visitor, id: TaskId) -> Markup {
     html! {
-        form.inline method="post" action=(url::retry(id)) { button type="submit" { "Retry" } }
+        @if visitor.may(Role::Operator) {
+        form.inline method="post" action=(url::retry(id)) { (form_token(visitor)) button type="submit" { "Retry" } }
         " "
         details.confirm id=(format!("remove-{id}")) {
             summary { "Remove…" }
-            form method="post" action=(url::remove(id)) { button.danger type="submit" { "Remove for good" } }
+            form method="post" action=(url::remove(id)) { (form_token(visitor)) button.danger type="submit" { "Remove for good" } }
+        }
         }
     }
 }

@@ -9,7 +9,8 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 
 use taskweir_runtime::listen::HostGuard;
 
-use crate::layout;
+use crate::gate::Gate;
+use crate::{layout, url};
 
 const HEADERS: [(&str, &str); 4] = [
     (
@@ -41,10 +42,16 @@ fn is_own(request: &Request) -> bool {
     }
 }
 
+/// What is shown to everybody.
+fn is_open(path: &str) -> bool {
+    path == url::SIGN_IN || path == "/health/live" || path.starts_with("/assets/")
+}
+
 pub(crate) async fn guard<E>(
     hosts: HostGuard,
+    gate: Gate,
     next: Arc<E>,
-    request: Request,
+    mut request: Request,
 ) -> poem::Result<Response>
 where
     E: Endpoint,
@@ -57,9 +64,18 @@ where
     } else {
         None
     };
+    let open = is_open(request.uri().path());
+    let visitor = gate.visitor(&request);
     let mut response = if let Some(why) = foreign {
         layout::problem(StatusCode::FORBIDDEN, why)
+    } else if visitor.is_none() && !open {
+        StatusCode::SEE_OTHER
+            .with_header(header::LOCATION, url::SIGN_IN)
+            .into_response()
     } else {
+        if let Some(visitor) = visitor {
+            request.set_data(visitor);
+        }
         match next.call(request).await {
             Ok(response) => response.into_response(),
             Err(error) => {

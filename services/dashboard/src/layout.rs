@@ -4,6 +4,9 @@ use maud::{DOCTYPE, Markup, html};
 use poem::http::StatusCode;
 use poem::{IntoResponse, Response};
 
+use taskweir_runtime::access::Role;
+
+use crate::gate::Visitor;
 use crate::url;
 
 const NAVIGATION: [(&str, &str); 5] = [
@@ -14,8 +17,29 @@ const NAVIGATION: [(&str, &str); 5] = [
     ("New task", url::NEW_TASK),
 ];
 
-/// A whole page. `path` marks where we are; `live` pages refresh themselves.
-pub(crate) fn page(title: &str, path: &str, live: bool, body: &Markup) -> Response {
+/// A whole page for somebody who is here. `path` marks where we are; `live` pages refresh themselves.
+pub(crate) fn page(
+    visitor: &Visitor,
+    title: &str,
+    path: &str,
+    live: bool,
+    body: &Markup,
+) -> Response {
+    frame(Some(visitor), title, path, live, body)
+}
+
+/// A page for somebody who has not signed in.
+pub(crate) fn bare(title: &str, body: &Markup) -> Response {
+    frame(None, title, "", false, body)
+}
+
+fn frame(
+    visitor: Option<&Visitor>,
+    title: &str,
+    path: &str,
+    live: bool,
+    body: &Markup,
+) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -32,9 +56,15 @@ pub(crate) fn page(title: &str, path: &str, live: bool, body: &Markup) -> Respon
                 header {
                     div.bar {
                         a.brand href=(url::OVERVIEW) { img src="/assets/icon.svg" alt=""; "Taskweir" }
-                        nav aria-label="Pages" {
-                            @for (name, to) in NAVIGATION {
-                                a href=(to) aria-current=[(to == path).then_some("page")] { (name) }
+                        @if let Some(visitor) = visitor { nav aria-label="Pages" {
+                            @for (name, to) in NAVIGATION.iter().filter(|(_, to)| *to != url::NEW_TASK || visitor.may(Role::Submitter)) {
+                                a href=(to) aria-current=[(*to == path).then_some("page")] { (name) }
+                            }
+                        } }
+                        @if let Some(visitor) = visitor.filter(|visitor| visitor.is_signed_in()) {
+                            form.inline method="post" action=(url::SIGN_OUT) {
+                                (form_token(visitor))
+                                button.quiet type="submit" { "Sign out " (visitor.actor().0) }
                             }
                         }
                         @if live {
@@ -55,6 +85,11 @@ pub(crate) fn page(title: &str, path: &str, live: bool, body: &Markup) -> Respon
     poem::web::Html(markup.into_string()).into_response()
 }
 
+/// The word that every form of a session carries, so that no other site can send one.
+pub(crate) fn form_token(visitor: &Visitor) -> Markup {
+    html! { input type="hidden" name="token" value=(visitor.token()); }
+}
+
 /// A page that says what went wrong.
 pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
     let title = format!(
@@ -65,7 +100,7 @@ pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
     let body = html! {
         div.card.trouble role="alert" { p { (detail) } a href=(url::OVERVIEW) { "To the overview" } }
     };
-    let mut response = page(title.trim(), "", false, &body);
+    let mut response = bare(title.trim(), &body);
     response.set_status(status);
     response
 }

@@ -4,9 +4,11 @@ mod actions;
 mod app;
 mod assets;
 mod components;
+mod gate;
 mod guard;
 mod layout;
 mod pages;
+mod sign_in;
 mod url;
 
 pub use app::{App, Config};

@@ -9,6 +9,8 @@ pub(crate) const TASKS: &str = "/tasks";
 pub(crate) const NEW_TASK: &str = "/tasks/new";
 pub(crate) const DLQ: &str = "/dlq";
 pub(crate) const WORKERS: &str = "/workers";
+pub(crate) const SIGN_IN: &str = "/sign-in";
+pub(crate) const SIGN_OUT: &str = "/sign-out";
 
 pub(crate) fn task(id: TaskId) -> String {
     format!("/tasks/{id}")

@@ -99,18 +99,23 @@ async fn timed<E: Endpoint<Output = Response>>(
 pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
     let service = service();
     let calls = Calls::of_spec(&service.spec());
+    let gate = state.gate.clone();
     let app = Route::new()
         .nest("/docs", service.swagger_ui())
         .at("/openapi.json", service.spec_endpoint())
         .at("/metrics", get(metrics_page))
         .nest("/", service)
         .data(state);
-    app.around(move |next, request: Request| {
-        let calls = calls.clone();
+    app.around(move |next, mut request: Request| {
+        let (calls, gate) = (calls.clone(), gate.clone());
         async move {
             if !guard.allows(request.header("host")) {
                 return Ok(ApiError::stranger().into_response());
             }
+            match gate.admit(&request) {
+                Ok(caller) => request.set_data(caller),
+                Err(refusal) => return Ok(refusal.into_response()),
+            };
             let path = request.uri().path().to_owned();
             let query = request.uri().query().unwrap_or_default();
             let strangers = calls.strangers(request.method(), &path, query);

@@ -7,12 +7,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use poem::Server;
 use poem::listener::TcpAcceptor;
 use taskweir_domain::DraftLimits;
+use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Limits, RedisSettings, Store, Submitter};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::gate::Gate;
 use crate::state::State;
 
 /// What a gateway is told.
@@ -24,6 +26,8 @@ pub struct Config {
     pub limits: Limits,
     /// Defaults and limits of submits.
     pub submit: DraftLimits,
+    /// Who may do what, from `TASKWEIR_API_KEYS`.
+    pub keys: ApiKeys,
     /// Where it listens, from `GATEWAY_ADDR`.
     pub listen: ListenAddress,
 }
@@ -39,6 +43,7 @@ impl Config {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
+            keys: ApiKeys::from_env(env)?,
             listen: ListenAddress::from_env(env, "GATEWAY_ADDR", default)?,
         })
     }
@@ -55,6 +60,7 @@ impl Config {
             store,
             submit: self.submit,
             metrics,
+            gate: Gate::new(self.keys),
         };
         Ok(App {
             acceptor,

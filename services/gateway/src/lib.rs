@@ -5,6 +5,7 @@ mod api;
 mod body;
 mod calls;
 mod config;
+mod gate;
 pub mod metrics;
 mod position;
 mod problem;

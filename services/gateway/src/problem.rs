@@ -104,6 +104,12 @@ impl IntoResponse for ProblemJson {
             .with_content_type(Self::CONTENT_TYPE)
             .into_response();
         response.set_status(status);
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = header::HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if matches!(
             status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
@@ -121,7 +127,10 @@ pub(crate) enum ApiError {
     /// The body is not JSON.
     #[oai(status = 400)]
     NotJson(ProblemJson),
-    /// Not under this name.
+    /// An API key is needed.
+    #[oai(status = 401)]
+    Unauthorized(ProblemJson),
+    /// The key may not do this.
     #[oai(status = 403)]
     Forbidden(ProblemJson),
     /// There is no such thing.
@@ -143,7 +152,7 @@ pub(crate) enum ApiError {
     /// A field cannot be taken.
     #[oai(status = 422)]
     Fields(ProblemJson),
-    /// The queue is as long as it may be.
+    /// The queue is as long as it may be, or too many wrong keys came.
     #[oai(status = 429)]
     TooMany(ProblemJson),
     /// Something is broken inside; it is logged.
@@ -246,9 +255,28 @@ impl ApiError {
 
     /// The request came under a name that is not this machine's.
     pub(crate) fn stranger() -> Self {
-        let detail = "this gateway listens on loopback and answers only to localhost";
+        Self::forbidden("this gateway listens on loopback and answers only to localhost")
+    }
+
+    pub(crate) fn forbidden(detail: &str) -> Self {
         Self::Forbidden(ProblemJson::new(Problem::new(
             StatusCode::FORBIDDEN,
+            detail,
+        )))
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let detail = "an API key is needed: Authorization: Bearer <secret>";
+        Self::Unauthorized(ProblemJson::new(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            detail,
+        )))
+    }
+
+    pub(crate) fn too_many_failures() -> Self {
+        let detail = "too many wrong keys came from this address; wait a minute";
+        Self::TooMany(ProblemJson::new(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
             detail,
         )))
     }

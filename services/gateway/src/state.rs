@@ -4,6 +4,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_domain::{DraftLimits, TaskId, TaskSpec};
 use taskweir_store::{Idempotency, Store, Story, SubmitOutcome, Submitter};
 
+use crate::gate::Gate;
 use crate::metrics;
 use crate::problem::ApiError;
 
@@ -14,6 +15,7 @@ pub(crate) struct State {
     pub(crate) submitter: Submitter,
     pub(crate) submit: DraftLimits,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) gate: Gate,
 }
 
 impl State {

@@ -15,7 +15,8 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
     let base = env
         .text("TASKWEIR_URL")
         .unwrap_or_else(|| "http://localhost:8000".to_owned());
-    let client = Client::new(&base).map_err(|error| Misuse(format!("TASKWEIR_URL: {error}")))?;
+    let client = Client::new(&base, env.text("TASKWEIR_API_KEY").as_deref())
+        .map_err(|error| Misuse(format!("TASKWEIR_URL: {error}")))?;
     let (answer, show): (Value, fn(&Value)) = match command {
         ClientCommand::Submit(mut submit) => {
             // A word is always sent, so that what a lost answer hides is not submitted twice.

@@ -22,7 +22,8 @@ macro_rules! retention {
 macro_rules! admin {
     () => {
         "  METRICS_ADDR              probes and metrics over HTTP [off]
-  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]"
+  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]
+  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]"
     };
 }
 
@@ -62,7 +63,8 @@ macro_rules! listen {
             "              where it listens [",
             $default,
             "]\n",
-            "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]"
+            "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]
+  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]"
         )
     };
 }
@@ -93,5 +95,7 @@ pub const DASHBOARD: &str = environment!(
 pub const WORKER: &str = environment!(redis!(), worker!(), lease!(), retention!(), admin!());
 pub const PROJECTOR: &str = environment!(redis!(), admin!());
 pub const SCHEDULER: &str = environment!(redis!(), lease!(), retention!(), admin!());
-pub const CLIENT: &str =
-    environment!("  TASKWEIR_URL              the gateway [http://localhost:8000]");
+pub const CLIENT: &str = environment!(
+    "  TASKWEIR_URL              the gateway [http://localhost:8000]",
+    "  TASKWEIR_API_KEY          the secret of an API key, where the gateway wants one [none]",
+);

@@ -1,6 +1,7 @@
 //! Running one service as a process.
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::{Env, Readiness, admin, lifecycle, telemetry};
 use taskweir_store::Migrated;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +45,14 @@ impl Process {
     /// Serves probes and metrics where `METRICS_ADDR` says so.
     fn probe(&self, readiness: Readiness) -> anyhow::Result<()> {
         if let Some(address) = admin::address(&self.env)? {
-            let serving = admin::serve(address, self.metrics.clone(), readiness, self.stop.clone());
+            let keys = ApiKeys::from_env(&self.env)?;
+            let serving = admin::serve(
+                address,
+                keys,
+                self.metrics.clone(),
+                readiness,
+                self.stop.clone(),
+            );
             let stop = self.stop.clone();
             self.beside.spawn(async move {
                 if let Err(error) = serving.await {

@@ -9,6 +9,7 @@ use taskweir_store::Filter;
 use super::failed;
 use crate::app::State;
 use crate::components::{ago, dlq_buttons, task_link};
+use crate::gate::Visitor;
 use crate::{layout, url};
 
 const PAGE: usize = 50;
@@ -24,6 +25,7 @@ pub(crate) struct Asked {
 #[handler]
 pub(crate) async fn dlq_page(
     Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
     Query(asked): Query<Asked>,
 ) -> poem::Result<Response> {
     let store = &state.store;
@@ -56,7 +58,7 @@ pub(crate) async fn dlq_page(
                         @for item in &page.items {
                             @let task = &item.record.task;
                             tr {
-                                td { (task_link(item.id)) } td.actions { (dlq_buttons(item.id)) }
+                                td { (task_link(item.id)) } td.actions { (dlq_buttons(visitor, item.id)) }
                                 td.name { (task.task_type) } td.name { (task.queue) }
                                 td.num { (task.attempt) }
                                 td { (ago(item.dead_ms.unwrap_or(task.last.ms), now_ms)) }
@@ -73,5 +75,5 @@ pub(crate) async fn dlq_page(
             p { a.button.quiet href=(url::with_query(url::DLQ, &[("cursor", Some(cursor))])) { "Older" } }
         }
     };
-    Ok(layout::page("Dead letters", url::DLQ, true, &body))
+    Ok(layout::page(visitor, "Dead letters", url::DLQ, true, &body))
 }

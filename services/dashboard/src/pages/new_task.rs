@@ -1,10 +1,13 @@
 //! A task by hand.
 
 use maud::{Markup, html};
+use poem::web::Data;
 use poem::{Response, handler};
 use serde::Deserialize;
 use taskweir_domain::{FieldError, Priority};
 
+use crate::gate::Visitor;
+use crate::layout::form_token;
 use crate::{layout, url};
 
 /// The form as it was filled in.
@@ -18,6 +21,7 @@ pub(crate) struct Draft {
     pub(crate) priority: String,
     pub(crate) max_retries: String,
     pub(crate) delay: String,
+    pub(crate) token: String,
 }
 
 impl Default for Draft {
@@ -29,6 +33,7 @@ impl Default for Draft {
             priority: Priority::Normal.to_string(),
             max_retries: String::new(),
             delay: String::new(),
+            token: String::new(),
         }
     }
 }
@@ -46,7 +51,7 @@ fn field(name: &str, label: &str, value: &str, errors: &[FieldError]) -> Markup 
 }
 
 /// The page with the form, with what was wrong the last time.
-pub(crate) fn form(draft: &Draft, errors: &[FieldError]) -> Response {
+pub(crate) fn form(visitor: &Visitor, draft: &Draft, errors: &[FieldError]) -> Response {
     let shown = ["type", "data", "queue", "priority", "max_retries", "delay"];
     let elsewhere = errors
         .iter()
@@ -55,6 +60,7 @@ pub(crate) fn form(draft: &Draft, errors: &[FieldError]) -> Response {
     let body = html! {
         @for error in elsewhere { div.card.trouble role="alert" { (error.field) " " (error.message) } }
         form.card method="post" action=(url::NEW_TASK) {
+            (form_token(visitor))
             div.row {
                 (field("type", "Type", &draft.kind, errors))
                 (field("queue", "Queue", &draft.queue, errors))
@@ -77,10 +83,10 @@ pub(crate) fn form(draft: &Draft, errors: &[FieldError]) -> Response {
             code { "sleep" } " and " code { "http" } "."
         }
     };
-    layout::page("New task", url::NEW_TASK, false, &body)
+    layout::page(visitor, "New task", url::NEW_TASK, false, &body)
 }
 
 #[handler]
-pub(crate) fn new_task_page() -> Response {
-    form(&Draft::default(), &[])
+pub(crate) fn new_task_page(Data(visitor): Data<&Visitor>) -> Response {
+    form(visitor, &Draft::default(), &[])
 }

@@ -9,6 +9,7 @@ use taskweir_store::{Filter, QueueOverview};
 use super::failed;
 use crate::app::State;
 use crate::components::{empty, span, summary_strip, task_table};
+use crate::gate::Visitor;
 use crate::{layout, url};
 
 const RECENT: usize = 15;
@@ -37,7 +38,10 @@ fn queue_row(name: &str, queue: &QueueOverview, now_ms: u64) -> Markup {
 }
 
 #[handler]
-pub(crate) async fn overview_page(Data(state): Data<&State>) -> poem::Result<Response> {
+pub(crate) async fn overview_page(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+) -> poem::Result<Response> {
     let store = &state.store;
     let totals = store.totals().await.map_err(failed)?;
     let queues = store.queues(&totals).await.map_err(failed)?;
@@ -89,5 +93,11 @@ pub(crate) async fn overview_page(Data(state): Data<&State>) -> poem::Result<Res
         h2 { "Recent tasks" }
         (task_table("The latest tasks, newest first.", &recent.items, now_ms, "No task was submitted yet."))
     };
-    Ok(layout::page("Overview", url::OVERVIEW, true, &body))
+    Ok(layout::page(
+        visitor,
+        "Overview",
+        url::OVERVIEW,
+        true,
+        &body,
+    ))
 }

@@ -11,6 +11,7 @@ use taskweir_store::Story;
 use super::failed;
 use crate::app::State;
 use crate::components::{ago, dlq_buttons, span, state_badge};
+use crate::gate::Visitor;
 use crate::{layout, url};
 
 /// The longest payload or result that is shown whole.
@@ -113,6 +114,7 @@ fn facts(story: &Story, now_ms: u64) -> Markup {
 #[handler]
 pub(crate) async fn task_page(
     Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
     Path(id): Path<String>,
 ) -> poem::Result<Response> {
     let missing = || poem::Error::from_string("there is no such task", StatusCode::NOT_FOUND);
@@ -136,7 +138,7 @@ pub(crate) async fn task_page(
             h2 { "Latest error" }
             div.card { span.error { (error.class()) } " " (error.message) }
         }
-        @if detail.task.status() == Status::Failed { p { (dlq_buttons(id)) } }
+        @if detail.task.status() == Status::Failed { p { (dlq_buttons(visitor, id)) } }
         h2 { "History" }
         (history(&story))
         h2 { "Data" }
@@ -146,5 +148,11 @@ pub(crate) async fn task_page(
             div.card { pre { (pretty(result)) } }
         }
     };
-    Ok(layout::page(&format!("Task {id}"), url::TASKS, true, &body))
+    Ok(layout::page(
+        visitor,
+        &format!("Task {id}"),
+        url::TASKS,
+        true,
+        &body,
+    ))
 }

@@ -10,6 +10,7 @@ use taskweir_store::Filter;
 use super::failed;
 use crate::app::State;
 use crate::components::{summary_strip, task_table};
+use crate::gate::Visitor;
 use crate::{layout, url};
 
 const PAGE: usize = 50;
@@ -34,6 +35,7 @@ fn given(text: &str) -> Option<String> {
 #[handler]
 pub(crate) async fn tasks_page(
     Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
     Query(asked): Query<Asked>,
 ) -> poem::Result<Response> {
     let store = &state.store;
@@ -84,5 +86,5 @@ pub(crate) async fn tasks_page(
             p { a.button.quiet href=(next(cursor)) { "Older" } }
         }
     };
-    Ok(layout::page("Tasks", url::TASKS, true, &body))
+    Ok(layout::page(visitor, "Tasks", url::TASKS, true, &body))
 }

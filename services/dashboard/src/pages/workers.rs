@@ -7,10 +7,14 @@ use poem::{Response, handler};
 use super::failed;
 use crate::app::State;
 use crate::components::{ago, span};
+use crate::gate::Visitor;
 use crate::{layout, url};
 
 #[handler]
-pub(crate) async fn workers_page(Data(state): Data<&State>) -> poem::Result<Response> {
+pub(crate) async fn workers_page(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+) -> poem::Result<Response> {
     let (workers, now_ms) = state.store.workers().await.map_err(failed)?;
     let body = html! {
         div.scroll {
@@ -47,5 +51,5 @@ pub(crate) async fn workers_page(Data(state): Data<&State>) -> poem::Result<Resp
             }
         }
     };
-    Ok(layout::page("Workers", url::WORKERS, true, &body))
+    Ok(layout::page(visitor, "Workers", url::WORKERS, true, &body))
 }

@@ -5,6 +5,7 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 use taskweir_domain::{Actor, TaskId};
+use taskweir_runtime::access::Caller;
 use taskweir_store::{DlqOutcome, DlqVerb};
 
 use super::Tag;
@@ -29,11 +30,11 @@ enum RemoveAnswer {
     Removed,
 }
 
-async fn act(state: &State, id: &str, verb: DlqVerb) -> Result<(), ApiError> {
+async fn act(state: &State, caller: &Caller, id: &str, verb: DlqVerb) -> Result<(), ApiError> {
     let task_id: TaskId = id.parse().map_err(|_| ApiError::no_task(id))?;
     match state
         .store
-        .act_on_dead(task_id, verb, Actor::anonymous())
+        .act_on_dead(task_id, verb, Actor(caller.name.clone()))
         .await?
     {
         DlqOutcome::Done => Ok(()),
@@ -142,9 +143,10 @@ impl Dlq {
     async fn retry(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         Path(id): Path<String>,
     ) -> Result<RetryAnswer, ApiError> {
-        act(state, &id, DlqVerb::Retry).await?;
+        act(state, caller, &id, DlqVerb::Retry).await?;
         Ok(RetryAnswer::Retried(Json(show(state, &id).await?)))
     }
 
@@ -157,9 +159,10 @@ impl Dlq {
     async fn remove(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         Path(id): Path<String>,
     ) -> Result<RemoveAnswer, ApiError> {
-        act(state, &id, DlqVerb::Remove).await?;
+        act(state, caller, &id, DlqVerb::Remove).await?;
         Ok(RemoveAnswer::Removed)
     }
 }

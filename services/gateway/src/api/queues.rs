@@ -7,6 +7,7 @@ use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use taskweir_domain::{Actor, EventType, QueueName, Status};
+use taskweir_runtime::access::Caller;
 use taskweir_store::QueueOverview;
 
 use super::Tag;
@@ -142,9 +143,10 @@ impl Queues {
     async fn pause(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         Path(queue): Path<String>,
     ) -> Result<Json<Queue>, ApiError> {
-        set(state, &queue, true).await
+        set(state, caller, &queue, true).await
     }
 
     /// Resume a queue
@@ -156,20 +158,26 @@ impl Queues {
     async fn resume(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         Path(queue): Path<String>,
     ) -> Result<Json<Queue>, ApiError> {
-        set(state, &queue, false).await
+        set(state, caller, &queue, false).await
     }
 }
 
 /// Pauses or resumes a queue, also one that has had no task yet, and shows it.
-async fn set(state: &State, queue: &str, paused: bool) -> Result<Json<Queue>, ApiError> {
+async fn set(
+    state: &State,
+    caller: &Caller,
+    queue: &str,
+    paused: bool,
+) -> Result<Json<Queue>, ApiError> {
     let name: QueueName = queue.parse().map_err(|error| {
         ApiError::not_found(format!("no queue can be called {queue:?}: it {error}"))
     })?;
     state
         .store
-        .pause(&name, paused, &Actor::anonymous())
+        .pause(&name, paused, &Actor(caller.name.clone()))
         .await?;
     let found = all(state)
         .await?

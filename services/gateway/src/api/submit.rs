@@ -7,6 +7,7 @@ use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Object};
 use serde_json::Value;
 use taskweir_domain::{Actor, Json as JsonBody, TaskId, draft_from_json};
+use taskweir_runtime::access::Caller;
 use taskweir_store::{Idempotency, SubmitOutcome};
 
 use crate::position;
@@ -208,11 +209,14 @@ pub(super) enum BatchResponse {
 /// A submitted task, and whether an earlier request had made it.
 async fn submit(
     state: &State,
+    caller: &Caller,
     text: &str,
     idempotency: Option<Idempotency>,
 ) -> Result<(Accepted, bool), ApiError> {
-    let spec = draft_from_json(text, &state.submit)
+    let mut spec = draft_from_json(text, &state.submit)
         .map_err(|errors| ApiError::fields(errors.into_iter().map(Field::from).collect()))?;
+    // Where there are no keys, nobody is anybody.
+    spec.actor = (*caller != Caller::anonymous()).then(|| Actor(caller.name.clone()));
     let scheduled = spec.is_scheduled();
     let (kind, queue, priority) = (
         spec.task_type.to_string(),
@@ -280,7 +284,7 @@ async fn earlier(state: &State, id: TaskId) -> Result<Accepted, ApiError> {
 /// The idempotency key of a request, checked.
 fn idempotency(
     key: Option<&str>,
-    actor: &Actor,
+    caller: &Caller,
     body: &str,
 ) -> Result<Option<Idempotency>, ApiError> {
     let Some(key) = key else { return Ok(None) };
@@ -290,7 +294,7 @@ fn idempotency(
             format!("takes 1 to {MAX_KEY} bytes"),
         ));
     }
-    Ok(Some(Idempotency::new(&actor.0, key, body)))
+    Ok(Some(Idempotency::new(&caller.name, key, body)))
 }
 
 /// The texts of the tasks of a batch.
@@ -324,12 +328,13 @@ fn require_json(text: &str) -> Result<(), ApiError> {
 /// The body of a submit; its answer.
 pub(super) async fn one(
     state: &State,
+    caller: &Caller,
     key: Option<&str>,
     text: &str,
 ) -> Result<SubmitAnswer, ApiError> {
     require_json(text)?;
-    let idempotency = idempotency(key, &Actor::anonymous(), text)?;
-    let (accepted, same) = submit(state, text, idempotency).await?;
+    let idempotency = idempotency(key, caller, text)?;
+    let (accepted, same) = submit(state, caller, text, idempotency).await?;
     let location = format!("/tasks/{}", accepted.id);
     Ok(if same {
         SubmitAnswer::Same(Json(accepted), location)
@@ -339,10 +344,16 @@ pub(super) async fn one(
 }
 
 /// The body of a batch; its answer.
-pub(super) async fn batch(state: &State, text: &str) -> Result<BatchResponse, ApiError> {
+pub(super) async fn batch(
+    state: &State,
+    caller: &Caller,
+    text: &str,
+) -> Result<BatchResponse, ApiError> {
     require_json(text)?;
     let tasks = batch_items(text)?;
-    let answers = tasks.iter().map(|task| submit(state, task.as_str(), None));
+    let answers = tasks
+        .iter()
+        .map(|task| submit(state, caller, task.as_str(), None));
     let answers = futures_util::future::join_all(answers).await;
     let mut items = Vec::with_capacity(answers.len());
     for (index, answer) in answers.into_iter().enumerate() {

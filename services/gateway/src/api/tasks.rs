@@ -7,6 +7,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use taskweir_domain::{Actor, TaskDetail, TaskId};
+use taskweir_runtime::access::Caller;
 use taskweir_store::{Cancelled, Filter, Store};
 
 use super::Tag;
@@ -154,12 +155,13 @@ impl Tasks {
     async fn submit(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         /// A word of yours for this request, 1 to 255 bytes.
         #[oai(name = "Idempotency-Key")]
         Header(key): Header<Option<String>>,
         body: JsonText<TaskRequest>,
     ) -> Result<SubmitAnswer, ApiError> {
-        submit::one(state, key.as_deref(), &body.text).await
+        submit::one(state, caller, key.as_deref(), &body.text).await
     }
 
     /// Submit up to 1,000 tasks
@@ -169,9 +171,10 @@ impl Tasks {
     async fn submit_batch(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         body: JsonText<BatchRequest>,
     ) -> Result<BatchResponse, ApiError> {
-        submit::batch(state, &body.text).await
+        submit::batch(state, caller, &body.text).await
     }
 
     /// List tasks, newest first
@@ -246,10 +249,15 @@ impl Tasks {
     async fn cancel(
         &self,
         Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
         Path(id): Path<String>,
     ) -> Result<CancelAnswer, ApiError> {
         let task_id: TaskId = id.parse().map_err(|_| ApiError::no_task(&id))?;
-        match state.store.cancel(task_id, &Actor::anonymous()).await? {
+        match state
+            .store
+            .cancel(task_id, &Actor(caller.name.clone()))
+            .await?
+        {
             Cancelled::Now => Ok(CancelAnswer::Cancelled(Json(show(state, &id).await?))),
             Cancelled::Requested => Ok(CancelAnswer::Requested(Json(show(state, &id).await?))),
             Cancelled::Ended(status) => {

@@ -5,6 +5,7 @@
 mod audit;
 mod fleet;
 
+mod access;
 mod blocked;
 mod browser;
 mod cli;

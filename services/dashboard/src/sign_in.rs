@@ -1,0 +1,74 @@
+//! Signing in with the secret of an API key.
+
+use maud::html;
+use poem::http::{StatusCode, header};
+use poem::web::{Data, Form};
+use poem::{IntoResponse, Request, Response, handler};
+use serde::Deserialize;
+
+use crate::app::State;
+use crate::{layout, url};
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub(crate) struct Secret {
+    secret: String,
+}
+
+fn form(status: StatusCode, wrong: Option<&str>) -> Response {
+    let body = html! {
+        @if let Some(wrong) = wrong { div.card.trouble role="alert" { (wrong) } }
+        form.card method="post" action=(url::SIGN_IN) {
+            label for="secret" { "Secret of an API key" }
+            input #secret name="secret" type="password" autocomplete="current-password" required autofocus;
+            p { button type="submit" { "Sign in" } }
+        }
+    };
+    let mut response = layout::bare("Sign in", &body);
+    response.set_status(status);
+    response
+}
+
+#[handler]
+pub(crate) fn show() -> Response {
+    form(StatusCode::OK, None)
+}
+
+#[handler]
+pub(crate) fn enter(
+    Data(state): Data<&State>,
+    request: &Request,
+    Form(secret): Form<Secret>,
+) -> Response {
+    let address = request
+        .remote_addr()
+        .as_socket_addr()
+        .map(std::net::SocketAddr::ip);
+    if state.gate.failures.is_barred(address) {
+        return form(
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("Too many wrong secrets came from here; wait a minute."),
+        );
+    }
+    match state.gate.sign_in(&secret.secret) {
+        Some(cookie) => StatusCode::SEE_OTHER
+            .with_header(header::LOCATION, url::OVERVIEW)
+            .with_header(header::SET_COOKIE, cookie)
+            .into_response(),
+        None => {
+            state.gate.failures.failed(address);
+            form(StatusCode::UNAUTHORIZED, Some("No key has this secret."))
+        }
+    }
+}
+
+#[handler]
+pub(crate) fn leave(Data(state): Data<&State>) -> Response {
+    let mut response = StatusCode::SEE_OTHER
+        .with_header(header::LOCATION, url::SIGN_IN)
+        .into_response();
+    if let Some(cookie) = state.gate.sign_out() {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}

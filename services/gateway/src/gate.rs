@@ -1,0 +1,89 @@
+//! Who may call what.
+
+use poem::Request;
+use poem::http::Method;
+use taskweir_runtime::access::{ApiKeys, Caller, Limiter, Role};
+
+use crate::problem::ApiError;
+
+/// Lets callers in by their keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    keys: ApiKeys,
+    failures: Limiter,
+}
+
+/// The role a call needs; `None`: probes and the documentation stay open.
+fn needed(method: &Method, path: &str) -> Option<Role> {
+    match path {
+        "/health/live" | "/health/ready" | "/openapi.json" => return None,
+        docs if docs == "/docs" || docs.starts_with("/docs/") => return None,
+        _ => {}
+    }
+    Some(match (method, path) {
+        (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Role::Viewer,
+        (&Method::POST, "/tasks" | "/tasks/batch") => Role::Submitter,
+        _ => Role::Operator,
+    })
+}
+
+impl Gate {
+    pub(crate) fn new(keys: ApiKeys) -> Self {
+        Self {
+            keys,
+            failures: Limiter::default(),
+        }
+    }
+
+    /// Who calls, if they may.
+    pub(crate) fn admit(&self, request: &Request) -> Result<Caller, ApiError> {
+        let needed = needed(request.method(), request.uri().path());
+        let Some(needed) = needed.filter(|_| !self.keys.is_empty()) else {
+            return Ok(Caller::anonymous());
+        };
+        let address = request
+            .remote_addr()
+            .as_socket_addr()
+            .map(std::net::SocketAddr::ip);
+        if self.failures.is_barred(address) {
+            return Err(ApiError::too_many_failures());
+        }
+        let header = request.header("authorization");
+        let Some(caller) = self.keys.bearer(header) else {
+            if header.is_some() {
+                self.failures.failed(address);
+            }
+            return Err(ApiError::unauthorized());
+        };
+        if caller.role < needed {
+            return Err(ApiError::forbidden(&format!(
+                "key {} is a {}; this takes a {needed} at least",
+                caller.name, caller.role
+            )));
+        }
+        Ok(caller.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::Method;
+    use taskweir_runtime::access::Role;
+
+    use super::needed;
+
+    #[test]
+    fn each_call_needs_its_role() {
+        let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
+        assert_eq!(needed(&get, "/health/live"), None);
+        assert_eq!(needed(&get, "/docs"), None);
+        assert_eq!(needed(&get, "/health"), Some(Role::Viewer));
+        assert_eq!(needed(&get, "/metrics"), Some(Role::Viewer));
+        assert_eq!(needed(&get, "/docsx"), Some(Role::Viewer));
+        assert_eq!(needed(&post, "/tasks"), Some(Role::Submitter));
+        assert_eq!(needed(&post, "/tasks/batch"), Some(Role::Submitter));
+        assert_eq!(needed(&post, "/tasks/x/cancel"), Some(Role::Operator));
+        assert_eq!(needed(&post, "/queues/q/pause"), Some(Role::Operator));
+        assert_eq!(needed(&delete, "/dlq/failed-tasks/x"), Some(Role::Operator));
+    }
+}

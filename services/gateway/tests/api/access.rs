@@ -1,0 +1,125 @@
+//! API keys: who may call what.
+
+use reqwest::{Method, Response};
+
+use crate::bench::{Bench, json};
+
+const KEYS: &str =
+    "eve:viewer:eve-looks-only, bot:submitter:bot-submits-tasks, ann:operator:ann-runs-the-place";
+
+async fn call(bench: &Bench, secret: Option<&str>, method: Method, path: &str) -> Response {
+    let request = bench
+        .call(method, path)
+        .header("content-type", "application/json");
+    let request = match secret {
+        Some(secret) => request.header("authorization", format!("Bearer {secret}")),
+        None => request,
+    };
+    request
+        .body(r#"{"type":"a","max_retries":0}"#)
+        .send()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn each_key_may_do_what_its_role_says() {
+    let bench = Bench::with_env(1, &[("TASKWEIR_API_KEYS", KEYS)]).await;
+    let (eve, bot, ann) = (
+        Some("eve-looks-only"),
+        Some("bot-submits-tasks"),
+        Some("ann-runs-the-place"),
+    );
+    let status = async |secret, method, path: &str| {
+        call(&bench, secret, method, path).await.status().as_u16()
+    };
+    for path in ["/health/live", "/health/ready", "/openapi.json", "/docs"] {
+        assert_eq!(status(None, Method::GET, path).await, 200, "{path} is open");
+    }
+    for path in [
+        "/tasks",
+        "/stats",
+        "/metrics",
+        "/health",
+        "/queues",
+        "/workers",
+        "/dlq/failed-tasks",
+    ] {
+        assert_eq!(status(None, Method::GET, path).await, 401, "{path}");
+        assert_eq!(status(eve, Method::GET, path).await, 200, "{path}");
+    }
+    let refused = call(&bench, None, Method::POST, "/tasks").await;
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+    assert_eq!(
+        refused.headers()["content-type"],
+        "application/problem+json"
+    );
+    assert_eq!(status(eve, Method::POST, "/tasks").await, 403);
+    let task = json(call(&bench, bot, Method::POST, "/tasks").await).await;
+    let id = task["id"].as_str().unwrap();
+    assert_eq!(
+        status(bot, Method::POST, &format!("/tasks/{id}/cancel")).await,
+        403
+    );
+    assert_eq!(
+        status(bot, Method::POST, "/queues/default/pause").await,
+        403
+    );
+    assert_eq!(
+        status(ann, Method::POST, "/queues/default/pause").await,
+        200
+    );
+    assert_eq!(
+        status(ann, Method::POST, &format!("/tasks/{id}/cancel")).await,
+        200
+    );
+    let history = json(call(&bench, eve, Method::GET, &format!("/tasks/{id}/history")).await).await;
+    assert_eq!(history["events"][0]["actor"], "bot");
+    assert_eq!(history["events"][1]["actor"], "ann");
+}
+
+#[tokio::test]
+async fn idempotency_keys_are_each_keys_own() {
+    let bench = Bench::with_env(1, &[("TASKWEIR_API_KEYS", KEYS)]).await;
+    let submit = async |secret: &str| {
+        let request = bench
+            .call(Method::POST, "/tasks")
+            .header("content-type", "application/json");
+        let request = request
+            .header("authorization", format!("Bearer {secret}"))
+            .header("idempotency-key", "k");
+        json(request.body(r#"{"type":"a"}"#).send().await.unwrap()).await["id"].clone()
+    };
+    let first = submit("bot-submits-tasks").await;
+    assert_eq!(submit("bot-submits-tasks").await, first);
+    assert_ne!(submit("ann-runs-the-place").await, first);
+}
+
+#[tokio::test]
+async fn guessing_is_rationed() {
+    let bench = Bench::with_env(1, &[("TASKWEIR_API_KEYS", KEYS)]).await;
+    for _ in 0..10 {
+        assert_eq!(
+            call(&bench, Some("wrong-wrong-wrong"), Method::GET, "/tasks")
+                .await
+                .status()
+                .as_u16(),
+            401
+        );
+    }
+    assert_eq!(
+        call(&bench, Some("wrong-wrong-wrong"), Method::GET, "/tasks")
+            .await
+            .status()
+            .as_u16(),
+        429
+    );
+    assert_eq!(
+        call(&bench, None, Method::GET, "/health/live")
+            .await
+            .status()
+            .as_u16(),
+        200,
+        "probes go on"
+    );
+}
