@@ -15,9 +15,10 @@ dev: ## run the whole system with a private Redis in ./data (or the one of REDIS
 
 .PHONY: test
 test: ## install what tests need and run every test
-	@scripts/install-tools.sh redis chromium nextest
-	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
+	@scripts/install-tools.sh redis chromium nextest schemathesis
+	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
+	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
 
 .PHONY: lint
 lint: ## format, clippy, documentation and dependency guards; all must be clean
@@ -25,6 +26,11 @@ lint: ## format, clippy, documentation and dependency guards; all must be clean
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@scripts/guards.sh
+
+.PHONY: api-fuzz
+api-fuzz: ## drive the API from its OpenAPI document with odd input
+	@scripts/install-tools.sh redis schemathesis
+	@scripts/api-fuzz.sh
 
 .PHONY: schemas
 schemas: ## write the JSON Schemas of the events after a change of them

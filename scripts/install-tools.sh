@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the named tools where they are missing, and says so first: redis, chromium, nextest.
+# Installs the named tools where they are missing, and says so first: redis, chromium, nextest,
+# schemathesis.
 set -euo pipefail
 
 say() { echo "install-tools: $*" >&2; }
@@ -42,6 +43,20 @@ for tool in "$@"; do
       if ! cargo nextest --version >/dev/null 2>&1; then
         say "cargo-nextest is missing: building it, once"
         cargo install cargo-nextest --locked --quiet
+      fi
+      ;;
+    schemathesis)
+      venv="$(dirname "$0")/../target/tools/schemathesis"
+      if [ ! -x "$venv/bin/st" ]; then
+        say "schemathesis is missing: installing it into target/tools"
+        mkdir -p "$(dirname "$venv")"
+        install python3 python3 python3
+        # Debian's Python comes without venv.
+        python3 -m venv "$venv" >/dev/null 2>&1 || {
+          rm -rf "$venv"; as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv >/dev/null
+          python3 -m venv "$venv"
+        }
+        "$venv/bin/pip" install --quiet 'schemathesis>=4.32,<5'
       fi
       ;;
     *) say "unknown tool $tool"; exit 2 ;;

@@ -136,6 +136,13 @@ pub(crate) enum ApiError {
     /// There is no such thing.
     #[oai(status = 404)]
     NotFound(ProblemJson),
+    /// Not with this method; `Allow` says with which.
+    #[oai(status = 405)]
+    #[expect(
+        dead_code,
+        reason = "answered by the framework, see `of_framework`; documented here"
+    )]
+    Method(ProblemJson, #[oai(header = "Allow")] String),
     /// It is not in a state in which this is possible.
     #[oai(status = 409)]
     Conflict(ProblemJson),

@@ -171,16 +171,18 @@ impl Health {
 
     /// Does the process live?
     #[oai(path = "/health/live", method = "get", operation_id = "get_live")]
-    async fn live(&self) -> PlainText<String> {
-        PlainText("alive\n".to_owned())
+    async fn live(&self) -> Result<PlainText<String>, ApiError> {
+        Ok(PlainText("alive\n".to_owned()))
     }
 
     /// Can requests be served?
     #[oai(path = "/health/ready", method = "get", operation_id = "get_ready")]
-    async fn ready(&self, Data(state): Data<&State>) -> ReadyResponse {
-        match tokio::time::timeout(PATIENCE, state.store.ping()).await {
-            Ok(Ok(())) => ReadyResponse::Ready(PlainText("ready\n".to_owned())),
-            _ => ReadyResponse::NotReady(PlainText("Redis does not answer\n".to_owned())),
-        }
+    async fn ready(&self, Data(state): Data<&State>) -> Result<ReadyResponse, ApiError> {
+        Ok(
+            match tokio::time::timeout(PATIENCE, state.store.ping()).await {
+                Ok(Ok(())) => ReadyResponse::Ready(PlainText("ready\n".to_owned())),
+                _ => ReadyResponse::NotReady(PlainText("Redis does not answer\n".to_owned())),
+            },
+        )
     }
 }
