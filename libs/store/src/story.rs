@@ -1,6 +1,6 @@
 //! A task with everything its record and its events tell, and what people do to dead letters.
 
-use taskweir_domain::{Actor, Recorded, Status, TaskDetail, TaskId};
+use taskweir_domain::{Actor, Position, Recorded, Status, TaskDetail, TaskId};
 
 use crate::ops::{ActionOutcome, DlqAction, RetryOutcome};
 use crate::{LogEntry, Partition, Record, Store, StoreError, entropy};
@@ -18,6 +18,33 @@ pub struct Story {
     pub detail: TaskDetail,
     /// Whether the events reach back to its first one.
     pub complete: bool,
+}
+
+impl Story {
+    /// The task as it was when this position had been written; `None` before its first event.
+    ///
+    /// # Errors
+    /// Its events are broken.
+    pub fn as_of(&self, position: Position) -> Result<Option<Story>, StoreError> {
+        let count = self
+            .events
+            .partition_point(|recorded| recorded.position <= position);
+        let events = self.events[..count].to_vec();
+        let detail = TaskDetail::fold(&events)
+            .map_err(|error| StoreError::reply("log", error.to_string()))?;
+        Ok(detail.map(|detail| Self {
+            record: Record {
+                task: detail.task.clone(),
+                work: String::new(),
+                holder: detail.holder.clone(),
+                unique: None,
+            },
+            entries: self.entries[..count].to_vec(),
+            events,
+            detail,
+            complete: self.complete,
+        }))
+    }
 }
 
 /// What a person does to a dead letter.

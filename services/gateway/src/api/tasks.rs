@@ -6,9 +6,9 @@ use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use taskweir_domain::{Actor, TaskDetail, TaskId};
+use taskweir_domain::{Actor, Position, TaskDetail, TaskId};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{Cancelled, Filter, Store};
+use taskweir_store::{Cancelled, Filter, Store, Story};
 
 use super::Tag;
 use super::submit::{self, BatchRequest, BatchResponse, SubmitAnswer, TaskRequest};
@@ -267,14 +267,24 @@ impl Tasks {
         }
     }
 
-    /// See a task as it is now
+    /// See a task as it is now, or as it was
     #[oai(path = "/tasks/:id", method = "get", operation_id = "get_task")]
     async fn get(
         &self,
         Data(state): Data<&State>,
         Path(id): Path<String>,
+        /// As it was then: an RFC 3339 time (the end of that millisecond) or a position.
+        Query(as_of): Query<Option<String>>,
     ) -> Result<Json<Task>, ApiError> {
-        Ok(Json(show(state, &id).await?))
+        let story = state.story(&id).await?;
+        let Some(as_of) = as_of else {
+            return Ok(Json(shown(state, &story).await?));
+        };
+        let position = instant(state, story.detail.id, &as_of).await?;
+        let then = story.as_of(position)?;
+        let then =
+            then.ok_or_else(|| ApiError::not_found(format!("task {id} did not exist then")))?;
+        Ok(Json(shown(state, &then).await?))
     }
 
     /// See everything that happened to a task
@@ -307,9 +317,34 @@ impl Tasks {
     }
 }
 
+/// The last position of an instant of the past, in a task's partition.
+async fn instant(state: &State, id: TaskId, text: &str) -> Result<Position, ApiError> {
+    let wrong = || {
+        ApiError::field(
+            "as_of",
+            "must be an RFC 3339 time of the past, or a position of the task's partition",
+        )
+    };
+    let end_of = |ms| Position { ms, seq: u64::MAX };
+    let position = match taskweir_domain::parse_rfc3339_ms(text) {
+        Some(ms) => end_of(ms),
+        None => match position::read(text, state.store.partition_count()) {
+            Some((partition, position)) if partition == usize::from(id.partition().0) => position,
+            _ => return Err(wrong()),
+        },
+    };
+    if position.ms > state.store.server_time_ms().await? {
+        return Err(wrong());
+    }
+    Ok(position)
+}
+
 /// A task with all that is known of it.
 pub(crate) async fn show(state: &State, id: &str) -> Result<Task, ApiError> {
-    let story = state.story(id).await?;
+    shown(state, &state.story(id).await?).await
+}
+
+async fn shown(state: &State, story: &Story) -> Result<Task, ApiError> {
     let detail = &story.detail;
     let parse = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
     let (mut data, mut result) = (None, None);
@@ -321,11 +356,6 @@ pub(crate) async fn show(state: &State, id: &str) -> Result<Task, ApiError> {
             result = parse(partition.stored_result(detail.id).await?);
         }
     }
-    Ok(Task::alone(
-        detail,
-        &story.record,
-        data,
-        result,
-        state.store.partition_count(),
-    ))
+    let partitions = state.store.partition_count();
+    Ok(Task::alone(detail, &story.record, data, result, partitions))
 }

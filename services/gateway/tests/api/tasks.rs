@@ -114,3 +114,50 @@ async fn with_several_partitions_ids_and_positions_name_theirs() {
     let queues = json(bench.get("/queues/default").await).await;
     assert_eq!(queues["depth"]["normal"]["ready"], 40);
 }
+
+#[tokio::test]
+async fn a_task_is_shown_as_it_was_at_any_instant_of_its_life() {
+    let bench = Bench::new().await;
+    let id = bench.submit(r#"{"type":"a","delay":60}"#).await;
+    let path = format!("/tasks/{id}");
+    // The next event must not fall into the same millisecond, or the time does not tell them apart.
+    let created = json(bench.get(&path).await).await["created_at"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    taskweir_testkit::eventually("a later millisecond", async || {
+        let now = bench.store.server_time_ms().await.unwrap();
+        (taskweir_domain::format_ms(now) > created).then_some(())
+    })
+    .await;
+    bench.post(&format!("{path}/cancel"), "").await;
+    let history = json(bench.get(&format!("{path}/history")).await).await;
+    let then = async |as_of: &str| bench.get(&format!("{path}?as_of={as_of}")).await;
+    for (index, status) in ["scheduled", "cancelled"].into_iter().enumerate() {
+        let event = &history["events"][index];
+        for as_of in [&event["position"], &event["time"]] {
+            let task = json(then(as_of.as_str().unwrap()).await).await;
+            assert_eq!(
+                (task["status"].clone(), task["version"].clone()),
+                (json!(status), json!(index + 1)),
+                "{as_of}"
+            );
+        }
+    }
+    assert_eq!(
+        then("2020-01-01T00:00:00Z").await.status().as_u16(),
+        404,
+        "before it was made"
+    );
+    assert_eq!(then("1-0").await.status().as_u16(), 404);
+    for wrong in [
+        "2999-01-01T00:00:00Z",
+        "9999999999999-0",
+        "yesterday",
+        "3@1-0",
+    ] {
+        let answer = then(wrong).await;
+        assert_eq!(answer.status().as_u16(), 422, "{wrong}");
+        assert_eq!(json(answer).await["errors"][0]["field"], "as_of");
+    }
+}
