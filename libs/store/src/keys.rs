@@ -146,6 +146,12 @@ impl Keys {
         self.key(format_args!("view:{VIEW_VERSION}:{name}"))
     }
 
+    /// What every view key matches, for `SCAN`. The tag's braces stand for themselves in a pattern.
+    #[must_use]
+    pub fn view_pattern(&self) -> String {
+        self.view("*")
+    }
+
     /// Sorted set, all scores 0: ids of a status, queue and type, in order of id.
     #[must_use]
     pub fn index(&self, status: Status, queue: &str, task_type: &str) -> String {

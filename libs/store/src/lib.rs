@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod accepts;
+mod audit;
 pub mod clock;
 mod command;
 pub mod entropy;
@@ -22,6 +23,7 @@ mod submitter;
 mod views;
 mod workers;
 
+pub use audit::{Standing, ViewContent, digest};
 pub use command::Cancelled;
 pub use error::StoreError;
 pub use keys::{Keys, VIEW_VERSION};

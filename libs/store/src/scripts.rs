@@ -85,6 +85,10 @@ scripts! {
     Pause = "pause",
     /// Reads histories.
     History = "history",
+    /// Reads records with where their tasks stand.
+    Membership = "membership",
+    /// Reads views with their checkpoint.
+    ViewContent = "view_content",
     /// Moves a projection.
     Apply = "apply",
 }

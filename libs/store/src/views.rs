@@ -7,7 +7,7 @@ use redis::Cmd;
 use serde::{Deserialize, Serialize};
 use taskweir_domain::{AttemptError, EventType, Status, TaskId};
 
-use crate::Keys;
+use crate::{Keys, ViewContent};
 
 /// Between the parts of a counter's field; no name may hold it.
 pub const INDEX_SEPARATOR: char = '|';
@@ -143,6 +143,55 @@ impl Delta {
     pub fn event(&mut self, event: EventType, queue: &str, ms: u64) {
         self.add(self.keys.totals(), event.as_str().to_owned(), 1);
         self.add(self.keys.minute(ms / 60_000), format!("{event}|{queue}"), 1);
+    }
+
+    /// Adds what came later.
+    pub fn merge(&mut self, later: Self) {
+        for (key, members) in later.sets {
+            self.sets.entry(key).or_default().extend(members);
+        }
+        for (key, fields) in later.hashes {
+            self.hashes.entry(key).or_default().extend(fields);
+        }
+        for (key, fields) in later.counters {
+            let counters = self.counters.entry(key).or_default();
+            for (field, by) in fields {
+                *counters.entry(field).or_default() += by;
+            }
+        }
+    }
+
+    /// What the views hold when these are all changes since they were empty.
+    #[must_use]
+    pub fn content(&self) -> ViewContent {
+        let sets = self.sets.iter().map(|(key, members)| {
+            let present = members.iter().filter(|(_, present)| **present);
+            (
+                key,
+                present
+                    .map(|(member, _)| (member.clone(), String::new()))
+                    .collect(),
+            )
+        });
+        let hashes = self.hashes.iter().map(|(key, fields)| {
+            let set = fields
+                .iter()
+                .filter_map(|(field, value)| Some((field.clone(), value.clone()?)));
+            (key, set.collect())
+        });
+        let counters = self.counters.iter().map(|(key, fields)| {
+            let counted = fields.iter().filter(|(_, count)| **count != 0);
+            (
+                key,
+                counted
+                    .map(|(field, count)| (field.clone(), count.to_string()))
+                    .collect(),
+            )
+        });
+        let all = sets.chain(hashes).chain(counters);
+        all.filter(|(_, fields): &(_, BTreeMap<String, String>)| !fields.is_empty())
+            .map(|(key, fields)| (key.clone(), fields))
+            .collect()
     }
 
     /// The view keys, in the order in which operations name them.

@@ -28,10 +28,22 @@ pub enum FoldError {
 }
 
 /// What is remembered of tasks between batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fold {
     rows: HashMap<TaskId, Row>,
     skipped: u64,
+    /// Most rows remembered.
+    most: usize,
+}
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self {
+            rows: HashMap::new(),
+            skipped: 0,
+            most: MAX_ROWS,
+        }
+    }
 }
 
 /// What a batch changes.
@@ -42,6 +54,15 @@ struct Batch {
 }
 
 impl Fold {
+    /// One that forgets nothing: for a fold of the whole log in one go.
+    #[must_use]
+    pub fn boundless() -> Self {
+        Self {
+            most: usize::MAX,
+            ..Self::default()
+        }
+    }
+
     /// Entries skipped so far because they fit nowhere.
     #[must_use]
     pub const fn skipped(&self) -> u64 {
@@ -146,18 +167,19 @@ impl Fold {
     /// Writes for each touched task the difference between before and after the batch.
     fn finish(&mut self, batch: Batch) -> Delta {
         let Batch { mut delta, before } = batch;
-        let mut over = self.rows.len() > MAX_ROWS;
+        let mut over = self.rows.len() > self.most;
         for (id, before) in before {
             let Some(after) = self.rows.get(&id) else {
                 continue;
             };
             difference(&mut delta, id, before.as_ref(), after);
-            if after.status.is_final() || over {
+            let forgets = self.most < usize::MAX;
+            if forgets && (after.status.is_final() || over) {
                 self.rows.remove(&id);
-                over = self.rows.len() > MAX_ROWS;
+                over = self.rows.len() > self.most;
             }
         }
-        if self.rows.len() > MAX_ROWS {
+        if self.rows.len() > self.most {
             self.rows.clear();
         }
         delta

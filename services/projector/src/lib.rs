@@ -4,6 +4,7 @@
 mod fold;
 mod row;
 mod run;
+mod verify;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use fold::{Fold, FoldError};
+pub use verify::{Report, VerifyError, verify};
 
 /// What a projector is told.
 #[derive(Debug, Clone)]

@@ -28,6 +28,9 @@ pub enum Command {
     /// Make or upgrade the layout in Redis.
     #[command(after_help = help::MIGRATE)]
     Migrate,
+    /// Fold the log afresh and compare records, queues and views with it.
+    #[command(after_help = help::VERIFY)]
+    Verify,
     /// Talk to a gateway.
     #[command(flatten)]
     Client(ClientCommand),

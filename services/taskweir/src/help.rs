@@ -80,6 +80,7 @@ pub const MIGRATE: &str = environment!(
     redis!(),
     "  PARTITIONS                number of partitions, read when the layout is made [1]",
 );
+pub const VERIFY: &str = environment!(redis!());
 pub const GATEWAY: &str = environment!(
     redis!(),
     listen!("GATEWAY_ADDR", "127.0.0.1:8000"),

@@ -6,6 +6,7 @@ mod dev;
 mod help;
 mod output;
 mod serve;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev => dev::run().await,
         Command::Service(service) => serve::run(service).await,
         Command::Migrate => serve::migrate().await,
+        Command::Verify => verify::run(cli.json).await,
         Command::Client(command) => client::run(command, cli.json).await,
     }
 }

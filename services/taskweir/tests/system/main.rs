@@ -15,3 +15,4 @@ mod dev;
 mod outage;
 mod readme;
 mod traffic;
+mod verify;

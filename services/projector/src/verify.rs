@@ -1,0 +1,259 @@
+//! The proof: the log folded afresh, held against records, queues and views.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use taskweir_domain::{Position, Recorded, Status, Task, TaskId, evolve};
+use taskweir_store::{Delta, Partition, Standing, Store, StoreError, ViewContent, digest};
+
+use crate::fold::{Fold, FoldError};
+
+/// Entries of the log read at once.
+const BATCH: usize = 5_000;
+/// Tasks looked up at once.
+const TASKS: usize = 200;
+/// Differences told; more are counted only.
+const MAX_TOLD: usize = 20;
+
+/// Why a verification came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Redis is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log holds an event this program does not know.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
+/// What a verification found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Events folded.
+    pub events: u64,
+    /// Tasks folded.
+    pub tasks: u64,
+    /// Tasks by status, from the fold.
+    pub by_status: BTreeMap<Status, u64>,
+    /// Tasks that were started more than once.
+    pub started_twice: u64,
+    /// Digest of the views, over all partitions; the fold's is the same where nothing differs.
+    pub digest: u128,
+    /// The first differences, in words.
+    pub differences: Vec<String>,
+    /// All differences.
+    pub count: u64,
+}
+
+impl Report {
+    fn differ(&mut self, what: String) {
+        self.count += 1;
+        if self.differences.len() < MAX_TOLD {
+            self.differences.push(what);
+        }
+    }
+
+    /// Whether nothing differs.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// A partition's log, folded.
+struct Folded {
+    tasks: BTreeMap<TaskId, Task>,
+    views: ViewContent,
+}
+
+/// Folds every log afresh and compares. Traffic may go on meanwhile.
+///
+/// # Errors
+/// See [`VerifyError`]; a difference is no error but in the report.
+pub async fn verify(store: &Store) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    for partition in store.partitions() {
+        let (folded, views) = read(&partition, &mut report).await?;
+        compare_views(&folded.views, &views, &mut report);
+        report.digest = report.digest.wrapping_add(digest(&views));
+        compare_records(&partition, &folded.tasks, &mut report).await?;
+        for task in folded.tasks.values() {
+            report.tasks += 1;
+            *report.by_status.entry(task.status()).or_default() += 1;
+            report.started_twice += u64::from(task.attempt > 1);
+        }
+    }
+    Ok(report)
+}
+
+/// The views, and the log folded up to where they stood. A view that only the fold knows may have
+/// come after the keys were listed; then everything is read again with its key.
+async fn read(
+    partition: &Partition,
+    report: &mut Report,
+) -> Result<(Folded, ViewContent), VerifyError> {
+    let mut keys = partition.view_keys().await?;
+    loop {
+        let (checkpoint, views) = partition.view_content(&keys).await?;
+        let mut found = Report::default();
+        let folded = fold(partition, checkpoint, &mut found).await?;
+        let known = keys.len();
+        keys.extend(folded.views.keys().cloned());
+        if keys.len() == known {
+            report.events += found.events;
+            report.count += found.count;
+            report.differences.extend(found.differences);
+            report.differences.truncate(MAX_TOLD);
+            return Ok((folded, views));
+        }
+    }
+}
+
+/// Folds the whole log: tasks to its end, views to the checkpoint.
+async fn fold(
+    partition: &Partition,
+    checkpoint: Position,
+    report: &mut Report,
+) -> Result<Folded, VerifyError> {
+    let keys = Arc::new(partition.keys().clone());
+    let mut fold = Fold::boundless();
+    let mut delta = Delta::new(Arc::clone(&keys));
+    let mut tasks: BTreeMap<TaskId, Task> = BTreeMap::new();
+    let mut at = Position::ZERO;
+    loop {
+        let read = partition.read_log(at, BATCH).await?;
+        let Some(last) = read.last else { break };
+        at = last;
+        if read.malformed > 0 {
+            report.differ(format!(
+                "{} entries of the log before {last} are no events",
+                read.malformed
+            ));
+        }
+        let seen = read
+            .entries
+            .partition_point(|entry| entry.position <= checkpoint);
+        delta.merge(fold.fold(&keys, &read.entries[..seen])?);
+        for entry in &read.entries {
+            report.events += 1;
+            if entry.is_of_queue() {
+                continue;
+            }
+            match entry.decode() {
+                Ok(recorded) => step(&mut tasks, &recorded, report),
+                Err(error) => report.differ(format!("event at {}: {error}", entry.position)),
+            }
+        }
+    }
+    Ok(Folded {
+        tasks,
+        views: delta.content(),
+    })
+}
+
+fn step(tasks: &mut BTreeMap<TaskId, Task>, recorded: &Recorded, report: &mut Report) {
+    let before = tasks.get(&recorded.id).cloned();
+    match evolve(before, recorded) {
+        Ok(task) => {
+            tasks.insert(recorded.id, task);
+        }
+        Err(error) => report.differ(error.to_string()),
+    }
+}
+
+fn compare_views(folded: &ViewContent, live: &ViewContent, report: &mut Report) {
+    let empty = BTreeMap::new();
+    let keys: std::collections::BTreeSet<&String> = folded.keys().chain(live.keys()).collect();
+    for key in keys {
+        let (folded, live) = (
+            folded.get(key).unwrap_or(&empty),
+            live.get(key).unwrap_or(&empty),
+        );
+        let fields: std::collections::BTreeSet<&String> =
+            folded.keys().chain(live.keys()).collect();
+        for field in fields {
+            let (by_log, by_view) = (folded.get(field), live.get(field));
+            if by_log != by_view {
+                report.differ(format!(
+                    "view {key}, {field}: the log says {by_log:?}, the view {by_view:?}"
+                ));
+            }
+        }
+    }
+}
+
+async fn compare_records(
+    partition: &Partition,
+    tasks: &BTreeMap<TaskId, Task>,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let all: Vec<(TaskId, &Task)> = tasks.iter().map(|(id, task)| (*id, task)).collect();
+    for batch in all.chunks(TASKS) {
+        let standings = partition.standings(batch).await?;
+        for ((id, folded), standing) in batch.iter().zip(standings) {
+            compare_record(partition, *id, folded, &standing, report).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn compare_record(
+    partition: &Partition,
+    id: TaskId,
+    folded: &Task,
+    standing: &Standing,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    if !standing.is_right() {
+        report.differ(format!(
+            "task {id} stands in the wrong place for {}: due {}, ready {}, parked {}, dead {}",
+            standing
+                .record
+                .as_ref()
+                .map_or("no record".to_owned(), |record| record
+                    .task
+                    .status()
+                    .to_string()),
+            standing.due,
+            standing.ready,
+            standing.parked,
+            standing.dead
+        ));
+    }
+    let Some(record) = &standing.record else {
+        // Ended tasks lose their record in time; others must not.
+        if !folded.status().is_final() {
+            report.differ(format!(
+                "task {id} is {} by the log and has no record",
+                folded.status()
+            ));
+        }
+        return Ok(());
+    };
+    let mut by_log = folded.clone();
+    if record.task.last > by_log.last {
+        // It went on since the log was read: its own events, read in one step with its record.
+        let history = partition
+            .histories_up_to(&[(id, Some(record.task.last))])
+            .await?
+            .remove(0);
+        let events = history
+            .entries
+            .iter()
+            .filter_map(|entry| entry.decode().ok());
+        let again = events
+            .into_iter()
+            .try_fold(None, |task, recorded| evolve(task, &recorded).map(Some));
+        match again {
+            Ok(Some(task)) => by_log = task,
+            _ => report.differ(format!("task {id}: its latest events are not lawful")),
+        }
+    }
+    if by_log != record.task {
+        report.differ(format!(
+            "task {id}: the log says {by_log:?}, its record {:?}",
+            record.task
+        ));
+    }
+    Ok(())
+}

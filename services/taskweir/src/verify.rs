@@ -1,0 +1,56 @@
+//! `taskweir verify`: exit status 0 where everything agrees with the log, 1 where something differs.
+
+use anyhow::bail;
+use serde_json::{Value, json};
+use taskweir_projector::Report;
+use taskweir_runtime::{Env, telemetry};
+use taskweir_store::{Limits, Store};
+
+use crate::output::say;
+
+fn as_json(report: &Report) -> Value {
+    let by_status: serde_json::Map<String, Value> = report
+        .by_status
+        .iter()
+        .map(|(status, count)| (status.to_string(), json!(count)))
+        .collect();
+    json!({
+        "clean": report.is_clean(),
+        "events": report.events,
+        "tasks": report.tasks,
+        "by_status": by_status,
+        "started_twice": report.started_twice,
+        "digest": format!("{:032x}", report.digest),
+        "difference_count": report.count,
+        "differences": report.differences,
+    })
+}
+
+/// Verifies and tells.
+pub async fn run(json: bool) -> anyhow::Result<()> {
+    let env = Env::process();
+    telemetry::init_logs(&env)?;
+    let store = Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?;
+    let report = taskweir_projector::verify(&store).await?;
+    if json {
+        say(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&as_json(&report))?
+        ));
+    } else {
+        say(&format!(
+            "{} events, {} tasks, {} started more than once, views {:032x}\n",
+            report.events, report.tasks, report.started_twice, report.digest
+        ));
+        for difference in &report.differences {
+            say(&format!("differs: {difference}\n"));
+        }
+    }
+    if !report.is_clean() {
+        bail!("{} differences", report.count);
+    }
+    if !json {
+        say("everything agrees with the log\n");
+    }
+    Ok(())
+}

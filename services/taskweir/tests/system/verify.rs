@@ -1,0 +1,139 @@
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use taskweir_domain::{Priority, QueueName, Status, TaskId};
+
+use crate::fleet::{Fleet, command};
+
+/// Runs `taskweir verify --json`; gives its exit status and what it found.
+fn verify(fleet: &Fleet) -> (i32, Value) {
+    let output = command(Path::new("/"))
+        .args(["verify", "--json"])
+        .env("REDIS_URL", fleet.redis.url())
+        .output()
+        .unwrap();
+    let told = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("no report: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    (output.status.code().unwrap(), told)
+}
+
+/// A command of an operator who knows better; all of ours answer with a number.
+fn by_hand(fleet: &Fleet, change: &[&str]) {
+    let answer = fleet.redis.cli(change);
+    assert!(answer.parse::<u64>().is_ok(), "{change:?}: {answer}");
+}
+
+/// Damages by hand, expects the one finding that tells of it, and repairs.
+fn damage(fleet: &Fleet, change: &[&str], repair: &[&str], told: &[&str]) {
+    by_hand(fleet, change);
+    let (code, report) = verify(fleet);
+    assert_eq!((code, &report["clean"]), (1, &json!(false)), "{change:?}");
+    let differences = report["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 1, "{change:?}: {differences:?}");
+    for part in told {
+        let difference = differences[0].as_str().unwrap();
+        assert!(difference.contains(part), "{difference} names {part}");
+    }
+    by_hand(fleet, repair);
+    assert_eq!(verify(fleet).0, 0, "repaired after {change:?}");
+}
+
+#[tokio::test]
+async fn verify_finds_and_names_each_damage_done_by_hand() {
+    let fleet = Fleet::start("10").await;
+    let worker = fleet.spawn("worker", &[]);
+    let id = fleet.submit(&json!({ "type": "echo" })).await;
+    fleet
+        .reaches(&id, "completed", Duration::from_secs(20))
+        .await;
+    assert!(worker.stop().await.success());
+    let waiting = fleet.submit(&json!({ "type": "echo" })).await;
+    let delayed = fleet.submit(&json!({ "type": "echo", "delay": 600 })).await;
+    fleet.settled(Duration::from_secs(10)).await;
+    let (code, report) = verify(&fleet);
+    assert_eq!((code, &report["difference_count"]), (0, &json!(0)));
+    assert_eq!(
+        (&report["tasks"], &report["events"]),
+        (&json!(3), &json!(5))
+    );
+
+    let keys = fleet.store.partitions()[0].keys().clone();
+    let default: QueueName = "default".parse().unwrap();
+    let done: TaskId = id.parse().unwrap();
+    let later: TaskId = delayed.parse().unwrap();
+
+    let record = keys.task(done);
+    damage(
+        &fleet,
+        &["HSET", &record, "a", "9"],
+        &["HSET", &record, "a", "1"],
+        &[&id, "attempt: 9"],
+    );
+    let due = keys.due();
+    let score = fleet.redis.cli(&["ZSCORE", &due, &delayed]);
+    damage(
+        &fleet,
+        &["ZREM", &due, &delayed],
+        &["ZADD", &due, &score, &delayed],
+        &[&delayed, "due false"],
+    );
+    damage(
+        &fleet,
+        &["ZADD", &due, "1", &id],
+        &["ZREM", &due, &id],
+        &[&id, "due true"],
+    );
+    let index = keys.index(Status::Scheduled, "default", "echo");
+    damage(
+        &fleet,
+        &["ZREM", &index, &delayed],
+        &["ZADD", &index, "0", &delayed],
+        &[&index, &delayed],
+    );
+    let totals = keys.totals();
+    damage(
+        &fleet,
+        &["HINCRBY", &totals, "completed", "1"],
+        &["HINCRBY", &totals, "completed", "-1"],
+        &[&totals, "completed"],
+    );
+    // What cannot be put back by one command comes last.
+    by_hand(&fleet, &["DEL", &keys.task(later)]);
+    by_hand(&fleet, &["DEL", &keys.ready(&default, Priority::Normal)]);
+    let (code, report) = verify(&fleet);
+    let told = report["differences"].to_string();
+    assert_eq!(code, 1);
+    assert!(
+        told.contains(&waiting) && told.contains("ready false"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&delayed) && told.contains("no record"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn verify_is_clean_while_traffic_goes_on() {
+    let fleet = Fleet::with_partitions("10", 4).await;
+    let _workers: Vec<_> = (0..2).map(|_| fleet.spawn("worker", &[])).collect();
+    let quick = json!({ "initial_delay": 0.05, "jitter": 0.5 });
+    let kinds = [
+        json!({ "type": "echo" }),
+        json!({ "type": "fail", "data": { "times": 1 }, "retry": quick }),
+        json!({ "type": "fail", "data": { "fatal": true } }),
+    ];
+    let tasks: Vec<_> = kinds.iter().cycle().take(300).cloned().collect();
+    for round in 1..=5 {
+        fleet.submit_batch(&tasks).await;
+        let (code, report) = verify(&fleet);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(
+            report["tasks"],
+            300 * round,
+            "every task answered is in the log"
+        );
+    }
+}
