@@ -40,11 +40,11 @@ schemas: ## write the JSON Schemas of the events after a change of them
 openapi: ## write the snapshot of the OpenAPI document after a change of it
 	$(CARGO) run --quiet -p taskweir-gateway --example openapi > services/gateway/openapi.json
 
-.PHONY: measure
-measure: ## drain, bulk enqueue and POST rates of a release build on this machine
-	@scripts/install-tools.sh redis
+.PHONY: bench
+bench: ## measure a release build on this machine: rates, latencies, memory per task
+	@scripts/install-tools.sh redis wrk
 	$(CARGO) build --release --quiet --workspace --examples --bins
-	@scripts/measure.sh
+	@scripts/bench.sh
 
 .PHONY: tools
 tools: ## install what development needs

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the named tools where they are missing, and says so first: redis, chromium, nextest,
+# Installs the named tools where they are missing, and says so first: redis, wrk, chromium, nextest,
 # schemathesis.
 set -euo pipefail
 
@@ -38,6 +38,7 @@ for tool in "$@"; do
         as_root systemctl disable --now redis-server >/dev/null 2>&1 || true
       fi
       ;;
+    wrk) install wrk wrk wrk ;;
     chromium) install chromium chromium chromium ;;
     nextest)
       if ! cargo nextest --version >/dev/null 2>&1; then

@@ -1,7 +1,7 @@
 //! Measures bulk enqueue and the drain of no-op tasks by one worker process.
 //!
 //! `drain REDIS_URL TASKS CONCURRENCY`, on a migrated layout; run a projector beside it to measure
-//! with views.
+//! with views. A concurrency of 0 enqueues only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,6 +60,10 @@ async fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     producer.submit_all(specs).await?;
     let enqueue = tasks as f64 / began.elapsed().as_secs_f64();
+    if concurrency == 0 {
+        println!("enqueue {enqueue:.0}/s");
+        return Ok(());
+    }
 
     let (left, done) = (Arc::new(AtomicUsize::new(tasks)), CancellationToken::new());
     let handler = NoOp {

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Measures a release build on this machine, against a Redis of its own that keeps an append-only file
+# synced every second, with a projector running:
+# bulk enqueue by the library and drain of no-op tasks by one worker process (RUNS times TASKS tasks,
+# each run verified against its log), memory per pending and per completed task with its views,
+# POST /tasks over 64 connections, and, in a log of EVENTS events, the history of one task and the
+# time that `taskweir verify` takes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tasks=${TASKS:-50000}; runs=${RUNS:-5}; events=${EVENTS:-1000000}
+dir=$(mktemp -d); pids=()
+cleanup() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$dir"; }
+trap cleanup EXIT
+port=7381; export REDIS_URL="redis://127.0.0.1:$port" RUST_LOG=error GATEWAY_ADDR=127.0.0.1:7382
+cli() { redis-cli -p "$port" --raw "$@"; }
+redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --appendonly yes --appendfsync everysec --save "" \
+  --loglevel warning >/dev/null & pids+=($!)
+until cli PING >/dev/null 2>&1; do sleep 0.05; done
+bin=target/release/taskweir
+
+fresh() { cli FLUSHALL >/dev/null; $bin migrate >/dev/null; }
+used() { cli INFO memory | sed -n 's/^used_memory:\([0-9]*\).*/\1/p'; }
+settle() { # waits for the projector to come to the end of the log
+  until [ "$(cli GET "$(cli KEYS '*checkpoint*')")" = "$(cli XREVRANGE "$(cli KEYS '*:log')" + - COUNT 1 | head -1)" ]; do sleep 0.1; done
+}
+drain() { target/release/examples/drain "$REDIS_URL" "$@"; }
+median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
+
+$bin migrate >/dev/null; $bin projector & projector=$!; pids+=("$projector")
+for run in $(seq "$runs"); do
+  fresh; before=$(used)
+  drain "$tasks" 100 | tee -a "$dir/rates"
+  settle
+  $bin verify >/dev/null || { echo "run $run: verify found differences"; exit 1; }
+done
+echo "median of $runs: enqueue $(awk '{ sub("/s", ""); print $2 }' "$dir/rates" | median)/s, drain $(awk '{ sub("/s", "", $4); print $4 }' "$dir/rates" | median)/s"
+echo "memory per completed task, views included: $(( ($(used) - before) / tasks )) bytes"
+fresh; before=$(used); drain "$tasks" 0 >/dev/null; settle
+echo "memory per pending task, views included: $(( ($(used) - before) / tasks )) bytes"
+
+fresh; $bin gateway & pids+=($!)
+until curl -sf "$GATEWAY_ADDR/health/ready" >/dev/null 2>&1; do sleep 0.05; done
+cat > "$dir/post.lua" <<'LUA'
+wrk.method = "POST"
+wrk.body = '{"type":"echo","data":"hello-world"}'
+wrk.headers["Content-Type"] = "application/json"
+LUA
+figures() { grep -E 'Requests/sec|50%|99%|Non-2xx' | tr -s ' ' | tr '\n' ' '; echo; }
+echo -n "POST /tasks, 64 connections: "
+wrk -t1 -c64 -d5s --latency -s "$dir/post.lua" "http://$GATEWAY_ADDR/tasks" | figures
+
+fresh; drain "$(( events / 3 ))" 100 >/dev/null; settle
+log=$(cli XLEN "$(cli KEYS '*:log')")
+id=$(curl -s "$GATEWAY_ADDR/tasks?limit=1" | sed 's/.*"id":"\([^"]*\)".*/\1/')
+echo -n "history of one task among $log events, 1 connection: "
+wrk -t1 -c1 -d3s --latency "http://$GATEWAY_ADDR/tasks/$id/history" | figures
+began=$(date +%s%N); $bin verify | head -1
+echo "verify: $(( log * 1000000000 / ($(date +%s%N) - began) )) events/s"
