@@ -3,8 +3,8 @@
 # synced every second, with a projector running:
 # bulk enqueue by the library and drain of no-op tasks by one worker process (RUNS times TASKS tasks,
 # each run verified against its log), memory per pending and per completed task with its views,
-# POST /tasks over 64 connections, and, in a log of EVENTS events, the history of one task and the
-# time that `taskweir verify` takes.
+# POST /tasks over 64 connections, and, in a log of EVENTS events, the history of one task, `taskweir
+# verify` and `taskweir rebuild`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tasks=${TASKS:-50000}; runs=${RUNS:-5}; events=${EVENTS:-1000000}
@@ -54,5 +54,7 @@ log=$(cli XLEN "$(cli KEYS '*:log')")
 id=$(curl -s "$GATEWAY_ADDR/tasks?limit=1" | sed 's/.*"id":"\([^"]*\)".*/\1/')
 echo -n "history of one task among $log events, 1 connection: "
 wrk -t1 -c1 -d3s --latency "http://$GATEWAY_ADDR/tasks/$id/history" | figures
-began=$(date +%s%N); $bin verify | head -1
-echo "verify: $(( log * 1000000000 / ($(date +%s%N) - began) )) events/s"
+for command in verify rebuild; do
+  began=$(date +%s%N); $bin $command | sed 1d
+  echo "$command: $(( log * 1000000000 / ($(date +%s%N) - began) )) events/s"
+done

@@ -124,7 +124,10 @@ impl Partition {
         let mut content = ViewContent::new();
         let mut stood: Option<Position> = None;
         let keys: Vec<&String> = keys.iter().collect();
-        for keys in keys.chunks(at_once.max(1)) {
+        // Without a key there is still a checkpoint.
+        let none: &[&String] = &[];
+        let chunks = keys.chunks(at_once.max(1));
+        for keys in chunks.chain(keys.is_empty().then_some(none)) {
             let reply = self
                 .eval(Script::ViewContent, 1 + keys.len(), |cmd| {
                     cmd.arg(self.keys.checkpoint()).arg(keys);

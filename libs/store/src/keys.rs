@@ -20,6 +20,8 @@ pub struct Keys {
     index: PartitionIndex,
     /// `<prefix>:{p<n>-<suffix>}:`
     base: String,
+    /// First part of the names of views: `view`, or `rebuild` for those beside the live ones.
+    views: &'static str,
 }
 
 impl Keys {
@@ -27,6 +29,15 @@ impl Keys {
         Self {
             index,
             base: format!("{prefix}:{{p{}-{suffix}}}:", index.0),
+            views: "view",
+        }
+    }
+
+    /// The same keys, but for views beside the live ones.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            views: "rebuild",
+            ..self.clone()
         }
     }
 
@@ -139,11 +150,16 @@ impl Keys {
     /// String: how far the projection has read.
     #[must_use]
     pub fn checkpoint(&self) -> String {
-        self.key(format_args!("checkpoint:views-{VIEW_VERSION}"))
+        self.key(format_args!("checkpoint:{}s-{VIEW_VERSION}", self.views))
     }
 
-    fn view(&self, name: impl Display) -> String {
-        self.key(format_args!("view:{VIEW_VERSION}:{name}"))
+    pub(crate) fn view(&self, name: impl Display) -> String {
+        self.key(format_args!("{}:{VIEW_VERSION}:{name}", self.views))
+    }
+
+    /// The name of a view, without what all its keys begin with.
+    pub(crate) fn view_name<'a>(&self, key: &'a str) -> &'a str {
+        key.strip_prefix(&self.view("")).unwrap_or(key)
     }
 
     /// What every view key matches, for `SCAN`. The tag's braces stand for themselves in a pattern.

@@ -14,6 +14,7 @@ mod ops;
 mod overview;
 mod queries;
 mod queues;
+mod rebuild;
 mod record;
 mod reply;
 mod scripts;
@@ -43,6 +44,7 @@ pub use ops::{
 pub use overview::{Lag, QueueOverview};
 pub use queries::{Filter, Item, Page, Totals};
 pub use queues::{QueueDepth, QueueFlags};
+pub use rebuild::Swapped;
 pub use record::Record;
 pub use story::{DlqOutcome, DlqVerb, Story};
 pub use streams::{ReadyStream, StreamSet};

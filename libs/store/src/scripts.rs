@@ -89,6 +89,8 @@ scripts! {
     Membership = "membership",
     /// Reads views with their checkpoint.
     ViewContent = "view_content",
+    /// Puts rebuilt views in the place of the live ones.
+    SwapViews = "swap_views",
     /// Moves a projection.
     Apply = "apply",
 }

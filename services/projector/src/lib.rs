@@ -2,6 +2,7 @@
 //! second instance is harmless: a step from any other place than the checkpoint changes nothing.
 
 mod fold;
+mod rebuild;
 mod row;
 mod run;
 mod verify;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use fold::{Fold, FoldError};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use verify::{Report, VerifyError, verify};
 
 /// What a projector is told.

@@ -161,7 +161,8 @@ fn step(tasks: &mut BTreeMap<TaskId, Task>, recorded: &Recorded, report: &mut Re
     }
 }
 
-fn compare_views(folded: &ViewContent, live: &ViewContent, report: &mut Report) {
+/// Tells where `live` is not as `folded`.
+pub(crate) fn compare_views(folded: &ViewContent, live: &ViewContent, report: &mut Report) {
     let empty = BTreeMap::new();
     let keys: std::collections::BTreeSet<&String> = folded.keys().chain(live.keys()).collect();
     for key in keys {

@@ -31,6 +31,9 @@ pub enum Command {
     /// Fold the log afresh and compare records, queues and views with it.
     #[command(after_help = help::VERIFY)]
     Verify,
+    /// Make the views afresh from the log, compare, and swap them in.
+    #[command(after_help = help::VERIFY)]
+    Rebuild,
     /// Talk to a gateway.
     #[command(flatten)]
     Client(ClientCommand),

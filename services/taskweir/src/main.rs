@@ -5,6 +5,7 @@ mod client;
 mod dev;
 mod help;
 mod output;
+mod rebuild;
 mod serve;
 mod verify;
 
@@ -38,6 +39,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dev => dev::run().await,
         Command::Service(service) => serve::run(service).await,
         Command::Migrate => serve::migrate().await,
+        Command::Rebuild => rebuild::run(cli.json).await,
         Command::Verify => verify::run(cli.json).await,
         Command::Client(command) => client::run(command, cli.json).await,
     }

@@ -1,5 +1,5 @@
 use taskweir_domain::{EventType, Position, Status};
-use taskweir_store::{Applied, Counter, Delta, Filter};
+use taskweir_store::{Applied, Counter, Delta, Filter, Swapped};
 
 use crate::bench::Bench;
 
@@ -86,4 +86,42 @@ async fn lists_page_without_gap_or_repeat() {
             .items
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn views_are_swapped_once_and_only_from_where_both_were_expected() {
+    let bench = Bench::new().await;
+    let live = &bench.partition;
+    let fresh = live.beside();
+    let (stray, id) = (bench.submit().await, bench.submit().await);
+    let end = live.log_end().await.unwrap().0;
+    let mut delta = Delta::new(keys(&bench));
+    delta.place(stray, &group(Status::Failed), true);
+    let early = Position {
+        ms: end.ms - 1,
+        seq: 0,
+    };
+    live.apply(Position::ZERO, early, &delta).await.unwrap();
+    let mut delta = Delta::new(std::sync::Arc::new(fresh.keys().clone()));
+    delta.place(id, &group(Status::Pending), true);
+    fresh.apply(Position::ZERO, end, &delta).await.unwrap();
+
+    let swap = async |from, to| live.swap_views(&fresh, from, to).await.unwrap();
+    assert_eq!(swap(Position::ZERO, end).await, Swapped::Moved);
+    assert_eq!(swap(early, early).await, Swapped::Gone);
+    let totals = live.totals().await.unwrap();
+    assert_eq!(totals.of_status(Status::Failed), 1, "nothing changed yet");
+    assert_eq!(swap(early, end).await, Swapped::Done);
+    assert_eq!(live.checkpoint().await.unwrap(), end);
+    let totals = live.totals().await.unwrap();
+    assert_eq!(
+        (
+            totals.of_status(Status::Failed),
+            totals.of_status(Status::Pending)
+        ),
+        (0, 1)
+    );
+    assert!(fresh.view_keys().await.unwrap().is_empty());
+    assert_eq!(swap(end, end).await, Swapped::Gone, "the repeat");
+    assert_eq!(live.totals().await.unwrap(), totals);
 }

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use taskweir_domain::{Priority, QueueName, Status, TaskId};
+use taskweir_testkit::{eventually, eventually_within};
 
+use crate::audit::audit;
 use crate::fleet::{Fleet, command};
 
 /// Runs `taskweir verify --json`; gives its exit status and what it found.
@@ -113,6 +115,107 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         told.contains(&delayed) && told.contains("no record"),
         "{told}"
     );
+}
+
+/// Runs `taskweir rebuild --json`.
+fn rebuild(fleet: &Fleet) -> Value {
+    let output = command(Path::new("/"))
+        .args(["rebuild", "--json"])
+        .env("REDIS_URL", fleet.redis.url())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What users see of the views.
+async fn answers(fleet: &Fleet) -> Vec<Value> {
+    let mut answers = Vec::new();
+    for path in [
+        "/tasks?limit=500",
+        "/tasks?label=tenant%3Da",
+        "/tasks?status=failed",
+        "/dlq/failed-tasks",
+        "/queues",
+    ] {
+        answers.push(fleet.get(path).await);
+    }
+    answers.push(fleet.get("/stats").await["totals"].clone());
+    answers
+}
+
+#[tokio::test]
+async fn deleted_views_come_back_by_a_rebuild_with_the_same_answers() {
+    let fleet = Fleet::with_partitions("10", 4).await;
+    let worker = fleet.spawn("worker", &[]);
+    let kinds = [
+        json!({ "type": "echo", "labels": { "tenant": "a" } }),
+        json!({ "type": "fail", "data": { "fatal": true } }),
+        json!({ "type": "echo", "delay": 3600 }),
+    ];
+    let tasks: Vec<_> = kinds.iter().cycle().take(120).cloned().collect();
+    fleet.submit_batch(&tasks).await;
+    eventually("all rest", async || {
+        let totals = fleet.get("/stats").await["totals"].clone();
+        (totals["completed"] == 40 && totals["failed"] == 40).then_some(())
+    })
+    .await;
+    assert!(worker.stop().await.success());
+    fleet.settled(Duration::from_secs(10)).await;
+    let before = answers(&fleet).await;
+    let right = rebuild(&fleet);
+    assert_eq!(
+        (&right["equal"], &right["events"]),
+        (&json!(true), &json!(280))
+    );
+    assert_eq!(
+        answers(&fleet).await,
+        before,
+        "a swap of equals shows nothing"
+    );
+
+    for partition in fleet.store.partitions() {
+        for key in partition.view_keys().await.unwrap() {
+            by_hand(&fleet, &["DEL", &key]);
+        }
+    }
+    assert_ne!(answers(&fleet).await, before);
+    assert_eq!(verify(&fleet).0, 1);
+    let wrong = rebuild(&fleet);
+    assert_eq!(wrong["equal"], false);
+    assert_eq!(wrong["fresh_digest"], right["live_digest"]);
+    assert_eq!(answers(&fleet).await, before);
+    assert_eq!(verify(&fleet).0, 0);
+    let keys = fleet.redis.cli(&["KEYS", "*rebuild*"]);
+    assert_eq!(keys, "", "nothing is left beside the views");
+}
+
+#[tokio::test]
+async fn a_rebuild_under_traffic_loses_and_doubles_nothing() {
+    let fleet = Fleet::start("10").await;
+    let _workers: Vec<_> = (0..2).map(|_| fleet.spawn("worker", &[])).collect();
+    let quick = json!({ "initial_delay": 0.05, "jitter": 0.5 });
+    let kinds = [
+        json!({ "type": "echo" }),
+        json!({ "type": "fail", "data": { "times": 1 }, "retry": quick }),
+    ];
+    let tasks: Vec<_> = kinds.iter().cycle().take(500).cloned().collect();
+    for _ in 0..6 {
+        fleet.submit_batch(&tasks).await;
+        let rebuilt = rebuild(&fleet);
+        assert_eq!(rebuilt["equal"], true, "{rebuilt}");
+    }
+    eventually_within(Duration::from_secs(60), "all complete", async || {
+        let totals = fleet.get("/stats").await["totals"].clone();
+        (totals["completed"] == 3_000).then_some(())
+    })
+    .await;
+    fleet.settled(Duration::from_secs(10)).await;
+    assert_eq!(audit(&fleet.store).await.tasks, 3_000);
 }
 
 #[tokio::test]

@@ -1,0 +1,159 @@
+//! The views made afresh from the log, beside the live ones, compared with them and swapped in.
+
+use std::sync::Arc;
+
+use taskweir_domain::Position;
+use taskweir_store::{Applied, Keys, Partition, Store, StoreError, Swapped, ViewContent, digest};
+
+use crate::fold::{Fold, FoldError};
+use crate::verify::{Report, compare_views};
+
+/// Entries per step.
+const BATCH: usize = 2_000;
+/// How often the swap is tried while the live views run ahead.
+const MAX_SWAPS: usize = 1_000;
+
+/// Why a rebuild came to no end. The live views are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// Redis is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log holds an event this program does not know.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// Someone else writes the same fresh views, or took back the live ones.
+    #[error("the views of partition {0} were changed by someone else, perhaps by another rebuild")]
+    Interrupted(u8),
+    /// The live views were ahead at every try.
+    #[error("the live views of partition {0} could not be overtaken; try again with less traffic")]
+    Behind(u8),
+}
+
+/// What a rebuild did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Events folded.
+    pub events: u64,
+    /// Digest of the live views before the swap, over all partitions.
+    pub live: u128,
+    /// Digest of the fresh views at the same place of the log.
+    pub fresh: u128,
+    /// The first differences between them, in words.
+    pub differences: Vec<String>,
+    /// All differences.
+    pub count: u64,
+}
+
+/// Rebuilds the views of every partition. Traffic and projectors go on meanwhile.
+///
+/// # Errors
+/// See [`RebuildError`].
+pub async fn rebuild(store: &Store) -> Result<Rebuilt, RebuildError> {
+    let mut done = Rebuilt::default();
+    let mut report = Report::default();
+    for live in store.partitions() {
+        let mut fresh = Fresh::begin(&live).await?;
+        let (was, is) = fresh.meet(&live).await?;
+        done.live = done.live.wrapping_add(digest(&was));
+        let is = fresh.partition.content_as_of(is, &live);
+        done.fresh = done.fresh.wrapping_add(digest(&is));
+        compare_views(&is, &was, &mut report);
+        fresh.swap(&live).await?;
+        done.events += fresh.events;
+    }
+    done.differences = report.differences;
+    done.count = report.count;
+    Ok(done)
+}
+
+/// Fresh views and where they stand.
+struct Fresh {
+    partition: Partition,
+    keys: Arc<Keys>,
+    fold: Fold,
+    at: Position,
+    events: u64,
+}
+
+impl Fresh {
+    async fn begin(live: &Partition) -> Result<Self, StoreError> {
+        let partition = live.beside();
+        partition.clear_views().await?;
+        Ok(Self {
+            keys: Arc::new(partition.keys().clone()),
+            partition,
+            fold: Fold::boundless(),
+            at: Position::ZERO,
+            events: 0,
+        })
+    }
+
+    fn interrupted(&self) -> RebuildError {
+        RebuildError::Interrupted(self.keys.partition().0)
+    }
+
+    /// Goes on to the end of the log, or to `limit`.
+    async fn advance(&mut self, limit: Option<Position>) -> Result<(), RebuildError> {
+        while limit.is_none_or(|limit| self.at < limit) {
+            let read = self.partition.read_log(self.at, BATCH).await?;
+            let Some(last) = read.last else { break };
+            let next = limit.map_or(last, |limit| last.min(limit));
+            let within = read.entries.partition_point(|entry| entry.position <= next);
+            let delta = self.fold.fold(&self.keys, &read.entries[..within])?;
+            match self.partition.apply(self.at, next, &delta).await? {
+                Applied::Done => {}
+                // The answer to the first try was lost.
+                Applied::Moved(position) if position == next => {}
+                Applied::Moved(_) => return Err(self.interrupted()),
+            }
+            self.events += within as u64;
+            self.at = next;
+        }
+        Ok(())
+    }
+
+    /// Live and fresh content at the same place of the log.
+    async fn meet(&mut self, live: &Partition) -> Result<(ViewContent, ViewContent), RebuildError> {
+        // Most of the way first, for there the live views may move on. Never beyond them.
+        self.advance(Some(live.checkpoint().await?)).await?;
+        let mut keys = live.view_keys().await?;
+        loop {
+            let (checkpoint, was) = live.view_content(&keys).await?;
+            if checkpoint < self.at {
+                return Err(self.interrupted());
+            }
+            self.advance(Some(checkpoint)).await?;
+            let fresh_keys = self.partition.view_keys().await?;
+            let (_, is) = self.partition.view_content(&fresh_keys).await?;
+            let is_there = self.partition.content_as_of(is.clone(), live);
+            let known = keys.len();
+            keys.extend(is_there.into_keys());
+            if keys.len() == known {
+                return Ok((was, is));
+            }
+        }
+    }
+
+    /// Overtakes the live views and takes their place.
+    async fn swap(&mut self, live: &Partition) -> Result<(), RebuildError> {
+        for _ in 0..MAX_SWAPS {
+            self.advance(None).await?;
+            if self.at == Position::ZERO {
+                return Ok(());
+            }
+            let live_at = live.checkpoint().await?;
+            if live_at > self.at {
+                continue;
+            }
+            match live.swap_views(&self.partition, live_at, self.at).await? {
+                Swapped::Done => return Ok(()),
+                Swapped::Moved => {}
+                // Done by the first try of a call whose answer was lost, or by someone else.
+                Swapped::Gone if live.checkpoint().await? >= self.at => return Ok(()),
+                Swapped::Gone => return Err(self.interrupted()),
+            }
+        }
+        Err(RebuildError::Behind(self.keys.partition().0))
+    }
+}

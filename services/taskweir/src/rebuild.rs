@@ -1,0 +1,39 @@
+//! `taskweir rebuild`: fresh views from the log, compared with the live ones and swapped in.
+
+use serde_json::json;
+use taskweir_runtime::{Env, telemetry};
+use taskweir_store::{Limits, Store};
+
+use crate::output::say;
+
+/// Rebuilds and tells. Differences found are repaired by that and no failure.
+pub async fn run(json: bool) -> anyhow::Result<()> {
+    let env = Env::process();
+    telemetry::init_logs(&env)?;
+    let store = Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?;
+    let rebuilt = taskweir_projector::rebuild(&store).await?;
+    if json {
+        let told = json!({
+            "events": rebuilt.events,
+            "equal": rebuilt.live == rebuilt.fresh,
+            "live_digest": format!("{:032x}", rebuilt.live),
+            "fresh_digest": format!("{:032x}", rebuilt.fresh),
+            "difference_count": rebuilt.count,
+            "differences": rebuilt.differences,
+        });
+        say(&format!("{}\n", serde_json::to_string_pretty(&told)?));
+        return Ok(());
+    }
+    say(&format!(
+        "{} events folded; views were {:032x}, are {:032x}\n",
+        rebuilt.events, rebuilt.live, rebuilt.fresh
+    ));
+    for difference in &rebuilt.differences {
+        say(&format!("differed: {difference}\n"));
+    }
+    say(match rebuilt.count {
+        0 => "the live views were right\n",
+        _ => "the live views were wrong in places and are right now\n",
+    });
+    Ok(())
+}
