@@ -21,7 +21,7 @@ use crate::calls::Calls;
 use crate::metrics::HTTP;
 use crate::problem::ApiError;
 use crate::state::State;
-use crate::{problem, scrape};
+use crate::{accept, problem, scrape};
 
 /// Groups of calls in the documentation.
 #[derive(Tags)]
@@ -118,6 +118,11 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
             };
             let path = request.uri().path().to_owned();
             let query = request.uri().query().unwrap_or_default();
+            // Probes answer whatever they are asked with.
+            let negotiated = calls.has(&path) && !path.starts_with("/health/");
+            if negotiated && !accept::takes_json(&request).await {
+                return Ok(ApiError::not_acceptable().into_response());
+            }
             let strangers = calls.strangers(request.method(), &path, query);
             if !strangers.is_empty() {
                 return Ok(ApiError::fields(strangers).into_response());

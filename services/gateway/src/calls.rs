@@ -66,6 +66,11 @@ impl Calls {
         })
     }
 
+    /// Whether this is a path of the API.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.find(path).is_some()
+    }
+
     /// Adds the `Allow` header for a path.
     pub(crate) fn allow(&self, path: &str, response: &mut Response) {
         let methods = self

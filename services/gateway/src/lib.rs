@@ -1,6 +1,7 @@
 //! The REST gateway: takes tasks, tells what became of them. It writes by the store's scripts and
 //! reads only projections: the record and history of a task, the views for everything else.
 
+mod accept;
 mod api;
 mod body;
 mod calls;

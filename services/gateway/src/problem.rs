@@ -143,6 +143,9 @@ pub(crate) enum ApiError {
         reason = "answered by the framework, see `of_framework`; documented here"
     )]
     Method(ProblemJson, #[oai(header = "Allow")] String),
+    /// Answers are JSON, which the caller does not take.
+    #[oai(status = 406)]
+    NotAcceptable(ProblemJson),
     /// It is not in a state in which this is possible.
     #[oai(status = 409)]
     Conflict(ProblemJson),
@@ -263,6 +266,14 @@ impl ApiError {
     /// The request came under a name that is not this machine's.
     pub(crate) fn stranger() -> Self {
         Self::forbidden("this gateway listens on loopback and answers only to localhost")
+    }
+
+    pub(crate) fn not_acceptable() -> Self {
+        let detail = "answers are application/json, which the Accept header leaves out";
+        Self::NotAcceptable(ProblemJson::new(Problem::new(
+            StatusCode::NOT_ACCEPTABLE,
+            detail,
+        )))
     }
 
     pub(crate) fn forbidden(detail: &str) -> Self {

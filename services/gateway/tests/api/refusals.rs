@@ -44,6 +44,16 @@ async fn each_kind_of_bad_input_is_told_apart() {
     problem(text.send().await.unwrap(), 415).await;
     let no_type = bench.call(Method::POST, "/tasks").body("{}");
     problem(no_type.send().await.unwrap(), 415).await;
+    let xml = bench
+        .call(Method::POST, "/tasks")
+        .header("content-type", "application/json")
+        .header("accept", "application/xml")
+        .body(r#"{"type":"a"}"#);
+    problem(xml.send().await.unwrap(), 406).await;
+    let probe = bench
+        .call(Method::GET, "/health/live")
+        .header("accept", "text/plain");
+    assert!(probe.send().await.unwrap().status().is_success());
     let not_text = bench
         .call(Method::POST, "/tasks")
         .header("content-type", "application/json")
