@@ -21,12 +21,16 @@ bin=target/release/taskweir
 fresh() { cli FLUSHALL >/dev/null; $bin migrate >/dev/null; }
 used() { cli INFO memory | sed -n 's/^used_memory:\([0-9]*\).*/\1/p'; }
 settle() { # waits for the projector to come to the end of the log
-  until [ "$(cli GET "$(cli KEYS '*checkpoint*')")" = "$(cli XREVRANGE "$(cli KEYS '*:log')" + - COUNT 1 | head -1)" ]; do sleep 0.1; done
+  until [ "$(cli GET "$(cli KEYS '*checkpoint*')")" = "$(cli XREVRANGE "$(cli KEYS '*:log')" + - COUNT 1 | head -1)" ]; do
+    kill -0 "$projector" || { echo "the projector ended"; exit 1; }
+    sleep 0.1
+  done
 }
 drain() { target/release/examples/drain "$REDIS_URL" "$@"; }
 median() { sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
 
-$bin migrate >/dev/null; $bin projector & projector=$!; pids+=("$projector")
+$bin migrate >/dev/null; METRICS_ADDR=127.0.0.1:7383 $bin projector & projector=$!; pids+=("$projector")
+until curl -sf 127.0.0.1:7383/health/ready >/dev/null 2>&1; do sleep 0.05; done
 for run in $(seq "$runs"); do
   fresh; before=$(used)
   drain "$tasks" 100 | tee -a "$dir/rates"
