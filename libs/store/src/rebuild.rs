@@ -49,23 +49,23 @@ impl Partition {
     }
 
     /// Puts the views of `rebuilt` in the place of this partition's own, if both stand where the
-    /// caller saw them. One step, whatever their size.
+    /// caller saw them. One step, whatever their size. `live_keys` and `rebuilt_keys` are the view
+    /// keys of each that the caller knows: listing them here would take longer than busy views stand
+    /// still.
     ///
     /// # Errors
     /// Redis is away. The repeat of a swap that was done says [`Swapped::Gone`].
     pub async fn swap_views(
         &self,
-        rebuilt: &Self,
+        live_keys: &BTreeSet<String>,
         live_at: Position,
+        rebuilt: &Self,
+        rebuilt_keys: &BTreeSet<String>,
         rebuilt_at: Position,
     ) -> Result<Swapped, StoreError> {
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        for (keys, found) in [
-            (&self.keys, self.view_keys().await?),
-            (&rebuilt.keys, rebuilt.view_keys().await?),
-        ] {
-            names.extend(found.iter().map(|key| keys.view_name(key).to_owned()));
-        }
+        let live_names = live_keys.iter().map(|key| self.keys.view_name(key));
+        let rebuilt_names = rebuilt_keys.iter().map(|key| rebuilt.keys.view_name(key));
+        let names: BTreeSet<&str> = live_names.chain(rebuilt_names).collect();
         let reply = self
             .eval(Script::SwapViews, 2 + 2 * names.len(), |cmd| {
                 cmd.arg(self.keys.checkpoint())

@@ -195,7 +195,8 @@ impl Delta {
     }
 
     /// The view keys, in the order in which operations name them.
-    pub(crate) fn keys(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn keys(&self) -> Vec<&str> {
         let sets = self.sets.keys();
         let hashes = self.hashes.keys();
         let counters = self.counters.keys();

@@ -1,5 +1,6 @@
 //! The views made afresh from the log, beside the live ones, compared with them and swapped in.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use taskweir_domain::Position;
@@ -54,12 +55,12 @@ pub async fn rebuild(store: &Store) -> Result<Rebuilt, RebuildError> {
     let mut report = Report::default();
     for live in store.partitions() {
         let mut fresh = Fresh::begin(&live).await?;
-        let (was, is) = fresh.meet(&live).await?;
+        let mut live_keys = live.view_keys().await?;
+        let (was, is) = fresh.meet(&live, &mut live_keys).await?;
         done.live = done.live.wrapping_add(digest(&was));
-        let is = fresh.partition.content_as_of(is, &live);
         done.fresh = done.fresh.wrapping_add(digest(&is));
         compare_views(&is, &was, &mut report);
-        fresh.swap(&live).await?;
+        fresh.swap(&live, &live_keys).await?;
         done.events += fresh.events;
     }
     done.differences = report.differences;
@@ -71,6 +72,8 @@ pub async fn rebuild(store: &Store) -> Result<Rebuilt, RebuildError> {
 struct Fresh {
     partition: Partition,
     keys: Arc<Keys>,
+    /// The view keys written so far.
+    written: BTreeSet<String>,
     fold: Fold,
     at: Position,
     events: u64,
@@ -83,6 +86,7 @@ impl Fresh {
         Ok(Self {
             keys: Arc::new(partition.keys().clone()),
             partition,
+            written: BTreeSet::new(),
             fold: Fold::boundless(),
             at: Position::ZERO,
             events: 0,
@@ -101,6 +105,11 @@ impl Fresh {
             let next = limit.map_or(last, |limit| last.min(limit));
             let within = read.entries.partition_point(|entry| entry.position <= next);
             let delta = self.fold.fold(&self.keys, &read.entries[..within])?;
+            for key in delta.keys() {
+                if !self.written.contains(key) {
+                    self.written.insert(key.to_owned());
+                }
+            }
             match self.partition.apply(self.at, next, &delta).await? {
                 Applied::Done => {}
                 // The answer to the first try was lost.
@@ -113,30 +122,37 @@ impl Fresh {
         Ok(())
     }
 
-    /// Live and fresh content at the same place of the log.
-    async fn meet(&mut self, live: &Partition) -> Result<(ViewContent, ViewContent), RebuildError> {
+    /// Live and fresh content at the same place of the log, both under the live keys. Views that came after `live_keys` were
+    /// listed are added to them.
+    async fn meet(
+        &mut self,
+        live: &Partition,
+        live_keys: &mut BTreeSet<String>,
+    ) -> Result<(ViewContent, ViewContent), RebuildError> {
         // Most of the way first, for there the live views may move on. Never beyond them.
         self.advance(Some(live.checkpoint().await?)).await?;
-        let mut keys = live.view_keys().await?;
         loop {
-            let (checkpoint, was) = live.view_content(&keys).await?;
+            let (checkpoint, was) = live.view_content(live_keys).await?;
             if checkpoint < self.at {
                 return Err(self.interrupted());
             }
             self.advance(Some(checkpoint)).await?;
-            let fresh_keys = self.partition.view_keys().await?;
-            let (_, is) = self.partition.view_content(&fresh_keys).await?;
-            let is_there = self.partition.content_as_of(is.clone(), live);
-            let known = keys.len();
-            keys.extend(is_there.into_keys());
-            if keys.len() == known {
+            let (_, is) = self.partition.view_content(&self.written).await?;
+            let is = self.partition.content_as_of(is, live);
+            let known = live_keys.len();
+            live_keys.extend(is.keys().cloned());
+            if live_keys.len() == known {
                 return Ok((was, is));
             }
         }
     }
 
     /// Overtakes the live views and takes their place.
-    async fn swap(&mut self, live: &Partition) -> Result<(), RebuildError> {
+    async fn swap(
+        &mut self,
+        live: &Partition,
+        live_keys: &BTreeSet<String>,
+    ) -> Result<(), RebuildError> {
         for _ in 0..MAX_SWAPS {
             self.advance(None).await?;
             if self.at == Position::ZERO {
@@ -146,7 +162,10 @@ impl Fresh {
             if live_at > self.at {
                 continue;
             }
-            match live.swap_views(&self.partition, live_at, self.at).await? {
+            match live
+                .swap_views(live_keys, live_at, &self.partition, &self.written, self.at)
+                .await?
+            {
                 Swapped::Done => return Ok(()),
                 Swapped::Moved => {}
                 // Done by the first try of a call whose answer was lost, or by someone else.

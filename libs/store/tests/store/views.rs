@@ -106,7 +106,15 @@ async fn views_are_swapped_once_and_only_from_where_both_were_expected() {
     delta.place(id, &group(Status::Pending), true);
     fresh.apply(Position::ZERO, end, &delta).await.unwrap();
 
-    let swap = async |from, to| live.swap_views(&fresh, from, to).await.unwrap();
+    let (live_keys, fresh_keys) = (
+        live.view_keys().await.unwrap(),
+        fresh.view_keys().await.unwrap(),
+    );
+    let swap = async |from, to| {
+        live.swap_views(&live_keys, from, &fresh, &fresh_keys, to)
+            .await
+            .unwrap()
+    };
     assert_eq!(swap(Position::ZERO, end).await, Swapped::Moved);
     assert_eq!(swap(early, early).await, Swapped::Gone);
     let totals = live.totals().await.unwrap();
