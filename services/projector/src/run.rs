@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskweir_domain::{Position, Recorded, TaskId};
+use taskweir_domain::{Position, TaskId};
 use taskweir_runtime::Feeder;
 use taskweir_store::{Applied, Keys, LogEntry, Partition, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -111,12 +111,7 @@ impl Projector {
         for batch in unknown.chunks(HISTORIES) {
             let histories = self.partition.histories_up_to(batch).await?;
             for ((id, _), history) in batch.iter().zip(histories) {
-                let events: Vec<Recorded> = history
-                    .entries
-                    .iter()
-                    .filter_map(|entry| entry.decode().ok())
-                    .collect();
-                self.fold.learn(*id, &events);
+                self.fold.learn(*id, &history.decoded());
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taskweir_domain::{Position, Recorded, Status, Task, TaskId, evolve};
+use taskweir_domain::{Position, Recorded, Status, Task, TaskDetail, TaskId, evolve};
 use taskweir_store::{Delta, Partition, Standing, Store, StoreError, ViewContent, digest};
 
 use crate::fold::{Fold, FoldError};
@@ -238,15 +238,8 @@ async fn compare_record(
             .histories_up_to(&[(id, Some(record.task.last))])
             .await?
             .remove(0);
-        let events = history
-            .entries
-            .iter()
-            .filter_map(|entry| entry.decode().ok());
-        let again = events
-            .into_iter()
-            .try_fold(None, |task, recorded| evolve(task, &recorded).map(Some));
-        match again {
-            Ok(Some(task)) => by_log = task,
+        match TaskDetail::fold(&history.decoded()) {
+            Ok(Some(detail)) => by_log = detail.task,
             _ => report.differ(format!("task {id}: its latest events are not lawful")),
         }
     }

@@ -7,7 +7,7 @@ use taskweir_client::Client;
 use taskweir_runtime::Env;
 
 use crate::cli::{ClientCommand, DeadLetters, Dlq, List, QueueAction, Submit};
-use crate::output::{Misuse, say};
+use crate::output::{Misuse, say_json};
 
 /// Calls the gateway and prints its answer.
 pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
@@ -57,7 +57,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         ClientCommand::Stats => (client.stats().await?, table::stats),
     };
     if json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        say_json(&answer);
     } else {
         show(&answer);
     }

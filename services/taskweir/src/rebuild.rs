@@ -1,16 +1,13 @@
 //! `taskweir rebuild`: fresh views from the log, compared with the live ones and swapped in.
 
 use serde_json::json;
-use taskweir_runtime::{Env, telemetry};
-use taskweir_store::{Limits, Store};
 
-use crate::output::say;
+use crate::output::{say, say_json};
+use crate::serve;
 
 /// Rebuilds and tells. Differences found are repaired by that and no failure.
 pub async fn run(json: bool) -> anyhow::Result<()> {
-    let env = Env::process();
-    telemetry::init_logs(&env)?;
-    let store = Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?;
+    let store = serve::store_for_upkeep().await?;
     let rebuilt = taskweir_projector::rebuild(&store).await?;
     if json {
         let told = json!({
@@ -21,7 +18,7 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
             "difference_count": rebuilt.count,
             "differences": rebuilt.differences,
         });
-        say(&format!("{}\n", serde_json::to_string_pretty(&told)?));
+        say_json(&told);
         return Ok(());
     }
     say(&format!(

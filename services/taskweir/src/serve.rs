@@ -3,7 +3,7 @@
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::{Env, Readiness, admin, lifecycle, telemetry};
-use taskweir_store::Migrated;
+use taskweir_store::{Limits, Migrated, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -122,6 +122,13 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
 async fn connecting_abandoned(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+}
+
+/// What a command of upkeep begins with: logs, and the store as it is, without waiting for Redis.
+pub async fn store_for_upkeep() -> anyhow::Result<Store> {
+    let env = Env::process();
+    telemetry::init_logs(&env)?;
+    Ok(Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?)
 }
 
 /// Makes or upgrades the layout.

@@ -3,10 +3,9 @@
 use anyhow::bail;
 use serde_json::{Value, json};
 use taskweir_projector::Report;
-use taskweir_runtime::{Env, telemetry};
-use taskweir_store::{Limits, Store};
 
-use crate::output::say;
+use crate::output::{say, say_json};
+use crate::serve;
 
 fn as_json(report: &Report) -> Value {
     let by_status: serde_json::Map<String, Value> = report
@@ -28,15 +27,10 @@ fn as_json(report: &Report) -> Value {
 
 /// Verifies and tells.
 pub async fn run(json: bool) -> anyhow::Result<()> {
-    let env = Env::process();
-    telemetry::init_logs(&env)?;
-    let store = Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?;
+    let store = serve::store_for_upkeep().await?;
     let report = taskweir_projector::verify(&store).await?;
     if json {
-        say(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(&as_json(&report))?
-        ));
+        say_json(&as_json(&report));
     } else {
         say(&format!(
             "{} events, {} tasks, {} started more than once, views {:032x}\n",

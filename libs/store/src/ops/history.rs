@@ -1,4 +1,4 @@
-use taskweir_domain::{Position, TaskId};
+use taskweir_domain::{Position, Recorded, TaskId};
 
 use crate::log::{LogEntry, read_entries};
 use crate::reply::Reader;
@@ -14,6 +14,15 @@ pub struct History {
     pub entries: Vec<LogEntry>,
     /// Whether `entries` reach back to the task's first event.
     pub complete: bool,
+}
+
+impl History {
+    /// Its events, without those that this program cannot read.
+    #[must_use]
+    pub fn decoded(&self) -> Vec<Recorded> {
+        let entries = self.entries.iter();
+        entries.filter_map(|entry| entry.decode().ok()).collect()
+    }
 }
 
 /// Most events that one call reads: about ten milliseconds of Redis' time.

@@ -103,15 +103,7 @@ impl Dlq {
         let filter = params.read()?;
         await_position(&state.store, min_position.as_deref()).await?;
         let page = state.store.dead_letters(&filter, cursor, limit).await?;
-        let partitions = state.store.partition_count();
-        Ok(Json(TaskList {
-            tasks: page
-                .items
-                .iter()
-                .map(|item| Task::listed(item, partitions))
-                .collect(),
-            cursor: page.next,
-        }))
+        Ok(Json(TaskList::of(page, state.store.partition_count())))
     }
 
     /// See one dead letter

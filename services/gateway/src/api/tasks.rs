@@ -8,7 +8,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use taskweir_domain::{Actor, Position, TaskDetail, TaskId};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{Cancelled, Filter, Store, Story};
+use taskweir_store::{Cancelled, Filter, Page, Store, Story};
 
 use super::Tag;
 use super::submit::{self, BatchRequest, BatchResponse, SubmitAnswer, TaskRequest};
@@ -33,6 +33,16 @@ pub(crate) struct TaskList {
     pub(crate) tasks: Vec<Task>,
     /// Give it back as `cursor` for the next page; absent at the end.
     pub(crate) cursor: Option<String>,
+}
+
+impl TaskList {
+    pub(crate) fn of(page: Page, partitions: usize) -> Self {
+        let tasks = page.items.iter();
+        Self {
+            tasks: tasks.map(|item| Task::listed(item, partitions)).collect(),
+            cursor: page.next,
+        }
+    }
 }
 
 /// A task's events, oldest first.
@@ -227,15 +237,7 @@ impl Tasks {
         let filter = params.read()?;
         await_position(&state.store, min_position.as_deref()).await?;
         let page = state.store.list(&filter, cursor, limit).await?;
-        let partitions = state.store.partition_count();
-        Ok(Json(TaskList {
-            tasks: page
-                .items
-                .iter()
-                .map(|item| Task::listed(item, partitions))
-                .collect(),
-            cursor: page.next,
-        }))
+        Ok(Json(TaskList::of(page, state.store.partition_count())))
     }
 
     /// Cancel a task
