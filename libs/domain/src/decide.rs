@@ -110,6 +110,7 @@ pub fn decide(
             LateCompletionRefused {
                 attempt: fence.attempt,
                 holder: fence.holder.clone(),
+                queue: Some(task.queue.clone()),
                 outcome: *outcome,
             }
             .into()

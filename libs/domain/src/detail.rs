@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::command::{Actor, AttemptError};
 use crate::event::Event;
 use crate::evolve::{IllegalEvent, evolve};
@@ -10,7 +12,7 @@ use crate::wire::Recorded;
 use crate::{Json, Status, Stored, TaskId};
 
 /// How far the running attempt is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// 0 to 100.
     pub percent: f64,
@@ -21,37 +23,50 @@ pub struct Progress {
 }
 
 /// The state of a task with what decisions do not need: payload, result, errors, times.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskDetail {
     /// Its id.
     pub id: TaskId,
     /// What decisions need.
     pub task: Task,
     /// The payload, where it stands in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
     /// Stands for a payload beside the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_stored: Option<Stored>,
     /// Its unique key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<String>,
     /// When it expires unless it has started, ms since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
     /// Free words for searching.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Who submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
     /// Start of the latest attempt, ms since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
     /// When it reached its present end, ms since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
     /// Who holds or last held it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
     /// The latest error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<AttemptError>,
     /// The result, where it stands in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Json>,
     /// Stands for a result beside the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_stored: Option<Stored>,
     /// The latest progress of the latest attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 }
 
@@ -79,7 +94,18 @@ impl TaskDetail {
     pub fn fold<'a>(
         history: impl IntoIterator<Item = &'a Recorded>,
     ) -> Result<Option<Self>, IllegalEvent> {
-        history.into_iter().try_fold(None, |state, recorded| {
+        Self::fold_from(None, history)
+    }
+
+    /// Folds what followed a state.
+    ///
+    /// # Errors
+    /// An event does not fit, see [`evolve()`].
+    pub fn fold_from<'a>(
+        state: Option<Self>,
+        history: impl IntoIterator<Item = &'a Recorded>,
+    ) -> Result<Option<Self>, IllegalEvent> {
+        history.into_iter().try_fold(state, |state, recorded| {
             Self::evolve(state, recorded).map(Some)
         })
     }

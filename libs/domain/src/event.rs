@@ -331,6 +331,9 @@ pub struct LateCompletionRefused {
     pub attempt: u32,
     /// Who came late.
     pub holder: Holder,
+    /// Queue of the task. Said here because this event may outlive all else that is known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
     /// What it wanted to say.
     pub outcome: Outcome,
 }

@@ -51,18 +51,20 @@ impl fmt::Display for Holder {
 }
 
 /// The limits a task carries from its submit.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// What happens after a failed attempt.
     pub retry: RetryPolicy,
     /// Losses it survives.
     pub max_deliveries: u32,
     /// Longest run of one attempt, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 /// Where a task is, with what only this place knows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Waits for its first moment.
     Scheduled {
@@ -98,7 +100,7 @@ pub enum Phase {
 }
 
 /// A task.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// Queue it belongs to.
     pub queue: QueueName,

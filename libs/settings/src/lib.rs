@@ -41,7 +41,7 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
     Ok(RedisSettings { url, prefix })
 }
 
-/// Reads `RETENTION` and `MAX_QUEUE_LENGTH`.
+/// Reads `RETENTION`, `MAX_QUEUE_LENGTH` and `MEMORY_BUDGET`.
 ///
 /// # Errors
 /// One of them cannot be used.
@@ -55,7 +55,9 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
             takes: "at least 1s".to_owned(),
         });
     }
+    let budget = env.size("MEMORY_BUDGET", 0)?;
     Ok(Limits {
+        memory_budget: (budget > 0).then_some(budget as u64),
         retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
         max_queue_length: env.parse("MAX_QUEUE_LENGTH", 0, "a whole number; 0 for no limit")?,
     })

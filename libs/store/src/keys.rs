@@ -7,7 +7,7 @@ use std::fmt::Display;
 use taskweir_domain::{PartitionIndex, Priority, QueueName, Status, TaskId, TaskType};
 
 /// Version of the views that this program reads and writes.
-pub const VIEW_VERSION: u32 = 1;
+pub const VIEW_VERSION: u32 = 2;
 
 /// The key of the layout itself; the only one without a tag. Hash.
 pub(crate) fn schema(prefix: &str) -> String {
@@ -204,16 +204,36 @@ impl Keys {
         self.view("counts")
     }
 
-    /// Hash: event type to number of events.
+    /// Hash: `sum|queue` to how many; sums are types of events and tasks started twice.
     #[must_use]
     pub fn totals(&self) -> String {
         self.view("totals")
     }
 
-    /// Hash per minute of event time: `event|queue` to number of events.
+    /// Hash: position of the latest event in the views, and the queues that are paused.
     #[must_use]
-    pub fn minute(&self, minute: u64) -> String {
-        self.view(format_args!("minute:{minute}"))
+    pub fn tail(&self) -> String {
+        self.view("tail")
+    }
+
+    /// Sorted set, all scores 0: totals as of the end of each minute and of every so many events,
+    /// each member its position and then the totals.
+    #[must_use]
+    pub fn rows(&self) -> String {
+        self.view("rows")
+    }
+
+    /// Hash: what retention has cut from the log, folded. Position and totals, and the state of every
+    /// task that had not ended there.
+    #[must_use]
+    pub fn base(&self) -> String {
+        self.key("base")
+    }
+
+    /// Sorted set: readers of the whole log, by the time until which retention waits for them, ms.
+    #[must_use]
+    pub fn holds(&self) -> String {
+        self.key("holds")
     }
 }
 
@@ -233,7 +253,7 @@ mod tests {
             keys.ready(&queue, taskweir_domain::Priority::High),
             keys.parked(&queue, &kind),
             keys.counts(),
-            keys.minute(7),
+            keys.rows(),
         ] {
             assert!(key.starts_with("tw:{p2-ab}:"), "{key}");
         }

@@ -2,13 +2,17 @@
 
 pub mod accepts;
 mod audit;
+mod base;
 pub mod clock;
 mod command;
 pub mod entropy;
 mod error;
+mod fold;
+mod instant;
 mod keys;
 mod link;
 mod log;
+mod memory;
 mod migrate;
 mod ops;
 mod overview;
@@ -17,16 +21,22 @@ mod queues;
 mod rebuild;
 mod record;
 mod reply;
+mod row;
 mod scripts;
 mod story;
 mod streams;
 mod submitter;
+mod totals;
+mod trim;
 mod views;
 mod workers;
 
 pub use audit::{Standing, ViewContent, digest};
+pub use base::{BaseHead, Hold};
 pub use command::Cancelled;
 pub use error::StoreError;
+pub use fold::{Fold, FoldError};
+pub use instant::Standpoint;
 pub use keys::{Keys, VIEW_VERSION};
 pub use link::{Limits, Partition, RedisSettings, Store};
 pub use log::{LogEntry, LogRead};
@@ -34,20 +44,22 @@ pub use migrate::migrate;
 pub use migrate::{LAYOUT_VERSION, LayoutError, MigrateOptions, Migrated};
 pub use ops::ClaimedWork;
 pub use ops::{
-    ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, DlqAction,
-    ExpireOutcome, Expiring, Finish, FinishOutcome, HeartbeatState, History, Idempotency, Loss,
-    MAX_BATCH, ParkOutcome, Parking, Pause, PauseOutcome, Payload, Presence, ProgressReport,
-    PromoteOutcome, Promotion, ReclaimOutcome, ReleaseOutcome, Releasing, Reservation,
-    RetryOutcome, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome, UnclaimOutcome,
-    Unclaiming, UnparkOutcome,
+    ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, Cut,
+    CutOutcome, DlqAction, ExpireOutcome, Expiring, Finish, FinishOutcome, HeartbeatState, History,
+    Idempotency, Loss, MAX_BATCH, ParkOutcome, Parking, Pause, PauseOutcome, Payload, Presence,
+    ProgressReport, PromoteOutcome, Promotion, ReclaimOutcome, ReleaseOutcome, Releasing,
+    Reservation, RetryOutcome, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome,
+    UnclaimOutcome, Unclaiming, UnparkOutcome,
 };
 pub use overview::{Lag, QueueOverview};
-pub use queries::{Filter, Item, Page, Totals};
+pub use queries::{Filter, Item, Page};
 pub use queues::{QueueDepth, QueueFlags};
 pub use rebuild::Swapped;
 pub use record::Record;
-pub use story::{DlqOutcome, DlqVerb, Story};
+pub use story::{DlqOutcome, DlqVerb, Story, StoryAt};
 pub use streams::{ReadyStream, StreamSet};
 pub use submitter::Submitter;
-pub use views::{Counter, Delta, Extra, INDEX_SEPARATOR};
+pub use totals::{Counter, INDEX_SEPARATOR, Sum, Totals};
+pub use trim::{NextCut, TrimError};
+pub use views::{Delta, Extra};
 pub use workers::{SeenWorker, WorkerInfo};

@@ -13,6 +13,7 @@ use taskweir_domain::{PartitionIndex, TaskId};
 
 use crate::error::StoreError;
 use crate::keys::Keys;
+use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
 use crate::scripts::Script;
 use crate::{clock, entropy};
@@ -81,6 +82,8 @@ pub struct Limits {
     pub retention_ms: u64,
     /// Most ready and parked tasks of a queue; 0 = any number.
     pub max_queue_length: usize,
+    /// Memory of Redis at which submits are refused, bytes; `None` = any.
+    pub memory_budget: Option<u64>,
 }
 
 impl Default for Limits {
@@ -88,6 +91,7 @@ impl Default for Limits {
         Self {
             retention_ms: 7 * 24 * 3_600 * 1_000,
             max_queue_length: 0,
+            memory_budget: None,
         }
     }
 }
@@ -143,6 +147,7 @@ pub struct Store {
     pool: bb8::Pool<ExclusiveManager>,
     partitions: Arc<Vec<Arc<Keys>>>,
     pub(crate) limits: Limits,
+    memory: Arc<MemoryWatch>,
     prefix: Arc<str>,
 }
 
@@ -254,6 +259,7 @@ impl Store {
             pool,
             partitions: Arc::new(partitions),
             limits,
+            memory: Arc::default(),
             prefix: settings.prefix.as_str().into(),
         })
     }
@@ -296,6 +302,7 @@ impl Store {
             pool: self.pool.clone(),
             keys: Arc::clone(keys),
             limits: self.limits,
+            memory: Arc::clone(&self.memory),
             count: self.partitions.len(),
         }
     }
@@ -358,6 +365,7 @@ pub struct Partition {
     pool: bb8::Pool<ExclusiveManager>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) limits: Limits,
+    pub(crate) memory: Arc<MemoryWatch>,
     /// Number of partitions of the layout.
     pub(crate) count: usize,
 }
@@ -424,7 +432,7 @@ fn forgotten(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
-fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
+pub(crate) fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .map(str::trim)

@@ -3,6 +3,7 @@
 mod apply;
 mod cancel;
 mod claim;
+mod cut;
 mod dlq;
 mod expire;
 mod finish;
@@ -22,6 +23,7 @@ mod unclaim;
 pub use apply::Applied;
 pub use cancel::{CancelOutcome, Cancellation};
 pub use claim::{Claim, Claimed, ClaimedWork};
+pub use cut::{Cut, CutOutcome};
 pub use dlq::{ActionOutcome, DlqAction, RetryOutcome};
 pub use expire::{ExpireOutcome, Expiring};
 pub use finish::{Finish, FinishOutcome};

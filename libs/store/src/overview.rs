@@ -84,6 +84,7 @@ impl Store {
     ) -> Result<BTreeMap<QueueName, QueueOverview>, StoreError> {
         let mut queues: BTreeMap<QueueName, QueueOverview> = BTreeMap::new();
         let minute = self.server_time_ms().await? / 60_000;
+        let (mut before, mut after) = (Totals::default(), Totals::default());
         for partition in self.partitions() {
             let flags = partition.queue_flags().await?;
             for queue in flags.known {
@@ -97,14 +98,18 @@ impl Store {
                     sum.oldest_ms = [sum.oldest_ms, depth.oldest_ms].into_iter().flatten().min();
                 }
             }
-            for (_, counts) in partition.minutes(minute - RATE_MINUTES, minute - 1).await? {
-                for ((event, queue), count) in counts {
-                    let event = EventType::ALL.iter().find(|known| known.as_str() == event);
-                    if let (Some(event), Some(overview)) = (event, queues.get_mut(queue.as_str())) {
-                        *overview.rates.entry(event.as_str()).or_default() +=
-                            count as f64 / RATE_MINUTES as f64;
-                    }
-                }
+            let (now, base) = (partition.standpoint().await?, partition.base_head().await?);
+            let end = async |minute| partition.totals_after(minute, &now, &base).await;
+            before.add(end(minute - RATE_MINUTES - 1).await?);
+            after.add(end(minute - 1).await?);
+        }
+        for (queue, overview) in &mut queues {
+            for event in EventType::ALL {
+                let of = |totals: &Totals| totals.of_event_in(*event, queue);
+                let count = of(&after).saturating_sub(of(&before));
+                overview
+                    .rates
+                    .insert(event.as_str(), count as f64 / RATE_MINUTES as f64);
             }
         }
         self.count_parked(totals, &mut queues).await?;
@@ -185,14 +190,15 @@ impl Store {
         for partition in self.partitions() {
             // The checkpoint first: read later, it could be beyond the end read before.
             let checkpoint = partition.checkpoint().await?;
-            let seen: u64 = partition.totals().await?.events.values().sum();
+            let seen = partition.totals().await?.events();
+            let cut = partition.base_head().await?.totals.events();
             let (end, length) = partition.log_end().await?;
             lags.push(Lag {
                 partition: partition.keys().partition(),
                 checkpoint,
                 end,
                 events: if checkpoint < end {
-                    length.saturating_sub(seen).max(1)
+                    (length + cut).saturating_sub(seen).max(1)
                 } else {
                     0
                 },

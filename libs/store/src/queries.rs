@@ -1,13 +1,12 @@
-//! Reading the views: lists, counts, dead letters.
+//! Reading the views: lists, dead letters.
 
 use std::collections::BTreeMap;
 
 use redis::Value;
-use taskweir_domain::{EventType, Position, Priority, Status, TaskId};
+use taskweir_domain::{Position, Priority, Status, TaskId};
 
 use crate::reply::Reader;
-use crate::views::{Counter, Extra};
-use crate::{Partition, Record, Store, StoreError};
+use crate::{Counter, Extra, Partition, Record, Store, StoreError};
 
 /// Most candidates that one call looks at; then the page is partial and its cursor goes on.
 const MAX_CANDIDATES: usize = 5_000;
@@ -59,33 +58,6 @@ pub struct Page {
     pub items: Vec<Item>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<String>,
-}
-
-/// Counts and sums of the views.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Tasks by status, queue and type.
-    pub counts: BTreeMap<Counter, u64>,
-    /// Events by type.
-    pub events: BTreeMap<&'static str, u64>,
-}
-
-impl Totals {
-    /// Tasks of a status over all queues.
-    #[must_use]
-    pub fn of_status(&self, status: Status) -> u64 {
-        let mine = self
-            .counts
-            .iter()
-            .filter(|(counter, _)| counter.status == status);
-        mine.map(|(_, count)| count).sum()
-    }
-
-    /// Events of a type.
-    #[must_use]
-    pub fn of_event(&self, event: EventType) -> u64 {
-        self.events.get(event.as_str()).copied().unwrap_or(0)
-    }
 }
 
 impl Filter {
@@ -338,62 +310,6 @@ impl Partition {
             .collect())
     }
 
-    /// Counts and sums of this partition's views.
-    ///
-    /// # Errors
-    /// Redis is away.
-    pub async fn totals(&self) -> Result<Totals, StoreError> {
-        let mut connection = self.link.get();
-        let value: Value = redis::cmd("HGETALL")
-            .arg(self.keys.totals())
-            .query_async(&mut connection)
-            .await?;
-        let mut totals = Totals {
-            counts: self.counts().await?,
-            events: BTreeMap::new(),
-        };
-        for (field, count) in Reader("view of totals").pairs(value)? {
-            let event = EventType::ALL.iter().find(|event| event.as_str() == field);
-            if let (Some(event), Ok(count)) = (event, count.parse()) {
-                totals.events.insert(event.as_str(), count);
-            }
-        }
-        Ok(totals)
-    }
-
-    /// Events by `event|queue` of each minute from `first` to `last` (minutes since the epoch).
-    ///
-    /// # Errors
-    /// Redis is away.
-    pub async fn minutes(
-        &self,
-        first: u64,
-        last: u64,
-    ) -> Result<Vec<(u64, BTreeMap<(String, String), u64>)>, StoreError> {
-        let minutes: Vec<u64> = (first..=last).collect();
-        if minutes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut pipe = redis::pipe();
-        for minute in &minutes {
-            pipe.cmd("HGETALL").arg(self.keys.minute(*minute));
-        }
-        let mut connection = self.link.get();
-        let rows: Vec<Value> = pipe.query_async(&mut connection).await?;
-        minutes
-            .into_iter()
-            .zip(rows)
-            .map(|(minute, row)| {
-                let fields = Reader("view of minutes").pairs(row)?;
-                let counts = fields.into_iter().filter_map(|(field, count)| {
-                    let (event, queue) = field.split_once('|')?;
-                    Some(((event.to_owned(), queue.to_owned()), count.parse().ok()?))
-                });
-                Ok((minute, counts.collect()))
-            })
-            .collect()
-    }
-
     /// Waits until the views have come to a position, at most until `deadline`; tells whether they
     /// have.
     ///
@@ -479,23 +395,5 @@ impl Store {
         Ok(join(pages, limit, |item| {
             crate::views::dead_member(item.id, item.dead_ms.unwrap_or(0))
         }))
-    }
-
-    /// Counts and sums over all partitions.
-    ///
-    /// # Errors
-    /// Redis is away.
-    pub async fn totals(&self) -> Result<Totals, StoreError> {
-        let mut all = Totals::default();
-        for partition in self.partitions() {
-            let totals = partition.totals().await?;
-            for (counter, count) in totals.counts {
-                *all.counts.entry(counter).or_default() += count;
-            }
-            for (event, count) in totals.events {
-                *all.events.entry(event).or_default() += count;
-            }
-        }
-        Ok(all)
     }
 }

@@ -91,6 +91,10 @@ scripts! {
     ViewContent = "view_content",
     /// Puts rebuilt views in the place of the live ones.
     SwapViews = "swap_views",
+    /// Cuts the log and moves the base.
+    Cut = "cut",
+    /// Lets retention wait for a reader.
+    Hold = "hold",
     /// Moves a projection.
     Apply = "apply",
 }

@@ -10,40 +10,63 @@ use crate::{LogEntry, Partition, Record, Store, StoreError, entropy};
 pub struct Story {
     /// Its record.
     pub record: Record,
-    /// Its events as they stand in the log, oldest first.
+    /// The task as retention has left it, where its first events were cut.
+    pub base: Option<TaskDetail>,
+    /// Up to here the log was cut; of nothing before it can be told.
+    pub base_position: Position,
+    /// Its events since then as they stand in the log, oldest first.
     pub entries: Vec<LogEntry>,
-    /// Its events, oldest first.
+    /// Its events since then, oldest first.
     pub events: Vec<Recorded>,
     /// What they fold to.
     pub detail: TaskDetail,
-    /// Whether the events reach back to its first one.
-    pub complete: bool,
+}
+
+/// A task at an instant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoryAt {
+    /// As it was.
+    Was(Box<Story>),
+    /// Before its first event.
+    NotYet,
+    /// Before what retention has left.
+    Gone,
 }
 
 impl Story {
-    /// The task as it was when this position had been written; `None` before its first event.
+    /// The task as it was when this position had been written.
     ///
     /// # Errors
     /// Its events are broken.
-    pub fn as_of(&self, position: Position) -> Result<Option<Story>, StoreError> {
+    pub fn as_of(&self, position: Position) -> Result<StoryAt, StoreError> {
+        if position < self.detail.task.first {
+            return Ok(StoryAt::NotYet);
+        }
+        if position < self.base_position {
+            return Ok(StoryAt::Gone);
+        }
         let count = self
             .events
             .partition_point(|recorded| recorded.position <= position);
         let events = self.events[..count].to_vec();
-        let detail = TaskDetail::fold(&events)
+        let detail = TaskDetail::fold_from(self.base.clone(), &events)
             .map_err(|error| StoreError::reply("log", error.to_string()))?;
-        Ok(detail.map(|detail| Self {
+        let Some(detail) = detail else {
+            return Ok(StoryAt::NotYet);
+        };
+        Ok(StoryAt::Was(Box::new(Self {
             record: Record {
                 task: detail.task.clone(),
                 work: String::new(),
                 holder: detail.holder.clone(),
                 unique: None,
             },
+            base: self.base.clone(),
+            base_position: self.base_position,
             entries: self.entries[..count].to_vec(),
             events,
             detail,
-            complete: self.complete,
-        }))
+        })))
     }
 }
 
@@ -90,14 +113,16 @@ impl Store {
         for entry in &history.entries {
             events.push(entry.decode().map_err(|error| broken(&error))?);
         }
-        let detail = TaskDetail::fold(&events).map_err(|error| broken(&error))?;
+        let detail = TaskDetail::fold_from(history.base.clone(), &events);
+        let detail = detail.map_err(|error| broken(&error))?;
         let detail = detail.ok_or_else(|| broken(&"a record without events"))?;
         Ok(Some(Story {
             record,
+            base: history.base,
+            base_position: history.base_position,
             entries: history.entries,
             events,
             detail,
-            complete: history.complete,
         }))
     }
 

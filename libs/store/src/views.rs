@@ -5,41 +5,12 @@ use std::sync::Arc;
 
 use redis::Cmd;
 use serde::{Deserialize, Serialize};
-use taskweir_domain::{AttemptError, EventType, Status, TaskId};
+use taskweir_domain::{AttemptError, Position, TaskDetail, TaskId};
 
-use crate::{Keys, ViewContent};
-
-/// Between the parts of a counter's field; no name may hold it.
-pub const INDEX_SEPARATOR: char = '|';
+use crate::{BaseHead, Counter, Keys, Totals, ViewContent};
 
 /// Most arguments of one command inside the apply script: far below the limit of Lua's `unpack`.
 const MAX_ARGUMENTS: usize = 1_000;
-
-/// A counter of the views: where a group of tasks is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Counter {
-    /// Status of the group.
-    pub status: Status,
-    /// Queue of the group.
-    pub queue: String,
-    /// Type of the group.
-    pub task_type: String,
-}
-
-impl Counter {
-    fn field(&self) -> String {
-        format!("{}|{}|{}", self.status, self.queue, self.task_type)
-    }
-
-    pub(crate) fn read(field: &str) -> Option<Self> {
-        let mut parts = field.splitn(3, INDEX_SEPARATOR);
-        Some(Self {
-            status: parts.next()?.parse().ok()?,
-            queue: parts.next()?.to_owned(),
-            task_type: parts.next()?.to_owned(),
-        })
-    }
-}
 
 /// What lists show of a task beyond its record. Kept only for tasks that have any of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +41,28 @@ pub struct Delta {
     /// Fields of hashes: a value, or out.
     hashes: BTreeMap<String, BTreeMap<String, Option<String>>>,
     counters: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Rows of totals below this member go.
+    rows_from: Option<String>,
+}
+
+/// Fields of the views' tail and of the base: where the latest event in them stands.
+pub(crate) const LAST: &str = "last";
+/// Before the name of a queue in the tail: it is paused.
+pub(crate) const PAUSED: &str = "paused|";
+/// Field of the base: where it stands.
+pub(crate) const POSITION: &str = "position";
+/// Field of the base: its totals.
+pub(crate) const TOTALS: &str = "totals";
+
+/// Where a row of totals sorts: by the position of the latest event in it.
+pub(crate) fn row_place(position: Position) -> String {
+    format!("{:015}-{:020}", position.ms, position.seq)
+}
+
+/// A row of totals: its place, then the totals.
+pub(crate) fn read_row(member: &str) -> Option<(Position, Totals)> {
+    let (place, text) = member.split_once(':')?;
+    Some((place.parse().ok()?, serde_json::from_str(text).ok()?))
 }
 
 /// Member of the view of dead letters: sorts by the time they gave up, then by id.
@@ -86,6 +79,7 @@ impl Delta {
             sets: BTreeMap::new(),
             hashes: BTreeMap::new(),
             counters: BTreeMap::new(),
+            rows_from: None,
         }
     }
 
@@ -112,10 +106,10 @@ impl Delta {
         self.add(self.keys.counts(), group.field(), by);
     }
 
-    /// Puts a task into the index of a label.
-    pub fn label(&mut self, id: TaskId, key: &str, value: &str) {
+    /// Puts a task into the index of a label, or takes it out.
+    pub fn label(&mut self, id: TaskId, key: &str, value: &str, present: bool) {
         let key = self.keys.label_index(key, value);
-        self.set(key, id.to_string(), true);
+        self.set(key, id.to_string(), present);
     }
 
     /// Puts a task into the index of an error class, or takes it out.
@@ -139,10 +133,86 @@ impl Delta {
             .insert(id.to_string(), value);
     }
 
-    /// Counts an event of a queue at a time (ms).
-    pub fn event(&mut self, event: EventType, queue: &str, ms: u64) {
-        self.add(self.keys.totals(), event.as_str().to_owned(), 1);
-        self.add(self.keys.minute(ms / 60_000), format!("{event}|{queue}"), 1);
+    fn field(&mut self, key: String, field: impl Into<String>, value: Option<String>) {
+        let fields = self.hashes.entry(key).or_default();
+        fields.insert(field.into(), value);
+    }
+
+    /// Adds to a sum of the totals.
+    pub(crate) fn sum(&mut self, field: &str, by: u64) {
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        self.add(self.keys.totals(), field.to_owned(), by);
+    }
+
+    /// Notes where the latest event stands.
+    pub(crate) fn tail(&mut self, last: Position) {
+        self.field(self.keys.tail(), LAST, Some(last.to_string()));
+    }
+
+    /// Notes whether a queue starts nothing.
+    pub(crate) fn paused(&mut self, queue: &str, paused: bool) {
+        let value = paused.then(|| "1".to_owned());
+        self.field(self.keys.tail(), format!("{PAUSED}{queue}"), value);
+    }
+
+    /// Keeps the totals as they are after the event at a position.
+    pub(crate) fn row(&mut self, position: Position, totals: &Totals) {
+        let member = format!("{}:{}", row_place(position), totals.to_text());
+        self.set(self.keys.rows(), member, true);
+    }
+
+    /// Forgets everything counted so far.
+    pub(crate) fn uncount(&mut self) {
+        self.counters.clear();
+    }
+
+    /// Sets counts, sums and pauses where there were none.
+    pub(crate) fn totals(&mut self, totals: &Totals) {
+        for (counter, count) in &totals.counts {
+            let by = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.add(self.keys.counts(), counter.field(), by);
+        }
+        for (field, count) in &totals.sums {
+            self.sum(field, *count);
+        }
+        for queue in &totals.paused {
+            self.paused(queue, true);
+        }
+    }
+
+    /// Takes a task that ended before the base out of every list. It stays counted.
+    pub(crate) fn forget(&mut self, detail: &TaskDetail) {
+        let (id, task) = (detail.id, &detail.task);
+        let key = self.keys.index(task.status(), &task.queue, &task.task_type);
+        self.set(key, id.to_string(), false);
+        if let Some(error) = &detail.error {
+            self.error(id, error.class(), false);
+        }
+        for (key, value) in &detail.labels {
+            self.label(id, key, value, false);
+        }
+        if detail.error.is_some() || !detail.labels.is_empty() {
+            self.extra(id, &Extra::default());
+        }
+    }
+
+    /// Keeps a task in the base, or takes it out.
+    pub(crate) fn base_task(&mut self, id: TaskId, detail: Option<&TaskDetail>) {
+        let text = detail.map(|detail| {
+            serde_json::to_string(detail).expect("strings, numbers and string-keyed maps")
+        });
+        self.field(self.keys.base(), id.to_string(), text);
+    }
+
+    /// Moves the base, and drops the rows of totals before it.
+    pub(crate) fn base_head(&mut self, head: &BaseHead) {
+        let key = self.keys.base();
+        let (position, last) = (head.position.to_string(), head.last.to_string());
+        self.field(key.clone(), POSITION, Some(position));
+        self.field(key.clone(), LAST, Some(last));
+        self.field(key, TOTALS, Some(head.totals.to_text()));
+        self.sets.entry(self.keys.rows()).or_default();
+        self.rows_from = Some(row_place(head.last));
     }
 
     /// Adds what came later.
@@ -208,8 +278,12 @@ impl Delta {
 
     pub(crate) fn write(&self, cmd: &mut Cmd) {
         let mut index = 0;
-        for members in self.sets.values() {
+        let rows = self.keys.rows();
+        for (key, members) in &self.sets {
             index += 1;
+            if let Some(from) = self.rows_from.as_ref().filter(|_| *key == rows) {
+                operations(cmd, "R", index, &["-", &format!("({from}")]);
+            }
             let of = |wanted: bool| {
                 members
                     .iter()

@@ -7,6 +7,7 @@ mod body;
 mod calls;
 mod config;
 mod gate;
+mod instant;
 pub mod metrics;
 mod position;
 mod problem;

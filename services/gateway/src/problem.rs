@@ -13,7 +13,7 @@ use poem_openapi::payload::{Json, Payload};
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
-use taskweir_domain::{Priority, Status, TaskId};
+use taskweir_domain::{Position, Priority, Status, TaskId};
 use taskweir_store::StoreError;
 
 use crate::body::MAX_BODY;
@@ -149,6 +149,9 @@ pub(crate) enum ApiError {
     /// It is not in a state in which this is possible.
     #[oai(status = 409)]
     Conflict(ProblemJson),
+    /// It was so long ago that the log has been cut since.
+    #[oai(status = 410)]
+    Gone(ProblemJson),
     /// The body is too large.
     #[oai(status = 413)]
     TooLarge(ProblemJson),
@@ -162,7 +165,7 @@ pub(crate) enum ApiError {
     /// A field cannot be taken.
     #[oai(status = 422)]
     Fields(ProblemJson),
-    /// The queue is as long as it may be, or too many wrong keys came.
+    /// The queue is as long as it may be, the memory budget is reached, or too many wrong keys came.
     #[oai(status = 429)]
     TooMany(ProblemJson),
     /// Something is broken inside; it is logged.
@@ -204,6 +207,21 @@ impl ApiError {
             StatusCode::TOO_MANY_REQUESTS,
             detail,
         )))
+    }
+
+    pub(crate) fn over_budget() -> Self {
+        let detail = "Redis uses as much memory as MEMORY_BUDGET allows; send it again later";
+        Self::TooMany(ProblemJson::new(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            detail,
+        )))
+    }
+
+    /// What was asked about is older than what retention has left.
+    pub(crate) fn trimmed(base: Position) -> Self {
+        let since = taskweir_domain::format_ms(base.ms);
+        let detail = format!("the log begins at {since}; what was before is gone");
+        Self::Gone(ProblemJson::new(Problem::new(StatusCode::GONE, detail)))
     }
 
     pub(crate) fn not_json(error: &serde_json::Error) -> Self {

@@ -6,7 +6,8 @@ use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
 use taskweir_domain::{
-    AttemptError, Event, Phase, Priority, RetryPolicy, Status, TaskDetail, TaskId, format_ms,
+    AttemptError, Event, Phase, Position, Priority, RetryPolicy, Status, TaskDetail, TaskId,
+    format_ms,
 };
 use taskweir_store::{Item, Record};
 
@@ -313,6 +314,37 @@ impl Task {
             started_at: detail.started_ms.map(format_ms),
             ended_at: detail.ended_ms.map(format_ms),
             ..base(detail.id, record, partitions)
+        }
+    }
+}
+
+/// What a task was when the log was cut: its history begins here.
+#[derive(Debug, Clone, Object)]
+pub(crate) struct HistoryBase {
+    /// Place of its latest event that was cut.
+    pub(crate) position: String,
+    /// Number of that event within the task.
+    pub(crate) version: u64,
+    /// When that event happened.
+    pub(crate) time: String,
+    /// Where the task was after it.
+    pub(crate) status: StatusWord,
+    /// Starts up to there.
+    pub(crate) attempt: u32,
+    /// Up to here the log was cut; of nothing before it can be told.
+    pub(crate) cut_at: String,
+}
+
+impl HistoryBase {
+    pub(crate) fn of(base: &TaskDetail, cut_at: Position, partitions: usize) -> Self {
+        let (partition, task) = (base.id.partition(), &base.task);
+        Self {
+            position: position::show(partition, task.last, partitions),
+            version: task.version,
+            time: format_ms(task.last.ms),
+            status: task.status().into(),
+            attempt: task.attempt,
+            cut_at: position::show(partition, cut_at, partitions),
         }
     }
 }

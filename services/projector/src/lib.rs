@@ -1,9 +1,8 @@
 //! The projector: folds the log into the views, each step with its checkpoint in one script. A
 //! second instance is harmless: a step from any other place than the checkpoint changes nothing.
 
-mod fold;
+mod begin;
 mod rebuild;
-mod row;
 mod run;
 mod verify;
 
@@ -14,7 +13,6 @@ use taskweir_store::{Limits, RedisSettings, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use fold::{Fold, FoldError};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use verify::{Report, VerifyError, verify};
 

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use taskweir_domain::Position;
-use taskweir_store::{Applied, Keys, Partition, Store, StoreError, Swapped, ViewContent, digest};
+use taskweir_store::{
+    Applied, Fold, FoldError, Hold, Keys, Partition, Store, StoreError, Swapped, ViewContent,
+    digest,
+};
 
-use crate::fold::{Fold, FoldError};
+use crate::begin::{BeginError, begin};
 use crate::verify::{Report, compare_views};
 
 /// Entries per step.
@@ -54,22 +57,38 @@ pub async fn rebuild(store: &Store) -> Result<Rebuilt, RebuildError> {
     let mut done = Rebuilt::default();
     let mut report = Report::default();
     for live in store.partitions() {
-        let mut fresh = Fresh::begin(&live).await?;
-        let mut live_keys = live.view_keys().await?;
-        let (was, is) = fresh.meet(&live, &mut live_keys).await?;
-        done.live = done.live.wrapping_add(digest(&was));
-        done.fresh = done.fresh.wrapping_add(digest(&is));
-        compare_views(&is, &was, &mut report);
-        fresh.swap(&live, &live_keys).await?;
-        done.events += fresh.events;
+        // What is read must not be cut meanwhile.
+        let hold = live.hold().await?;
+        let release = hold.clone();
+        let rebuilt = rebuild_partition(&live, hold, &mut done, &mut report).await;
+        release.release().await?;
+        rebuilt?;
     }
     done.differences = report.differences;
     done.count = report.count;
     Ok(done)
 }
 
+async fn rebuild_partition(
+    live: &Partition,
+    hold: Hold,
+    done: &mut Rebuilt,
+    report: &mut Report,
+) -> Result<(), RebuildError> {
+    let mut fresh = Fresh::begin(live, hold).await?;
+    let mut live_keys = live.view_keys().await?;
+    let (was, is) = fresh.meet(live, &mut live_keys).await?;
+    done.live = done.live.wrapping_add(digest(&was));
+    done.fresh = done.fresh.wrapping_add(digest(&is));
+    compare_views(&is, &was, report);
+    fresh.swap(live, &live_keys).await?;
+    done.events += fresh.events;
+    Ok(())
+}
+
 /// Fresh views and where they stand.
 struct Fresh {
+    hold: Hold,
     partition: Partition,
     keys: Arc<Keys>,
     /// The view keys written so far.
@@ -80,15 +99,22 @@ struct Fresh {
 }
 
 impl Fresh {
-    async fn begin(live: &Partition) -> Result<Self, StoreError> {
+    async fn begin(live: &Partition, hold: Hold) -> Result<Self, RebuildError> {
         let partition = live.beside();
         partition.clear_views().await?;
+        let begun = begin(&partition, true).await.map_err(|error| match error {
+            BeginError::Store(error) => RebuildError::Store(error),
+            BeginError::Behind { .. } | BeginError::Raced => {
+                RebuildError::Interrupted(partition.keys().partition().0)
+            }
+        })?;
         Ok(Self {
+            hold,
             keys: Arc::new(partition.keys().clone()),
             partition,
-            written: BTreeSet::new(),
-            fold: Fold::boundless(),
-            at: Position::ZERO,
+            written: begun.written,
+            fold: begun.fold,
+            at: begun.at,
             events: 0,
         })
     }
@@ -100,6 +126,7 @@ impl Fresh {
     /// Goes on to the end of the log, or to `limit`.
     async fn advance(&mut self, limit: Option<Position>) -> Result<(), RebuildError> {
         while limit.is_none_or(|limit| self.at < limit) {
+            self.hold.keep().await?;
             let read = self.partition.read_log(self.at, BATCH).await?;
             let Some(last) = read.last else { break };
             let next = limit.map_or(last, |limit| last.min(limit));
@@ -133,7 +160,8 @@ impl Fresh {
         self.advance(Some(live.checkpoint().await?)).await?;
         loop {
             let (checkpoint, was) = live.view_content(live_keys).await?;
-            if checkpoint < self.at {
+            // Live views that were never begun cannot be met where the base is.
+            if checkpoint < self.at && checkpoint != Position::ZERO {
                 return Err(self.interrupted());
             }
             self.advance(Some(checkpoint)).await?;

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskweir_domain::{Position, TaskId};
+use taskweir_domain::Position;
 use taskweir_runtime::Feeder;
-use taskweir_store::{Applied, Keys, LogEntry, Partition, StoreError};
+use taskweir_store::{Applied, Fold, FoldError, Keys, Partition, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::fold::{Fold, FoldError};
+use crate::begin::{BeginError, begin};
 
 /// Entries per step.
 const BATCH: usize = 1_000;
-/// Histories asked for in one call.
-const HISTORIES: usize = 100;
 /// Longest wait for a new event; also how often readiness is fed while nothing happens.
 const IDLE_MS: u64 = 2_000;
 
@@ -23,22 +21,22 @@ enum ProjectError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Fold(#[from] FoldError),
+    #[error(transparent)]
+    Begin(#[from] BeginError),
 }
 
 struct Projector {
     partition: Partition,
     keys: Arc<Keys>,
-    fold: Fold,
-    /// Where the views are; `None` until Redis has told.
-    checkpoint: Option<Position>,
+    /// The fold and where the views are; `None` until Redis has told.
+    begun: Option<(Fold, Position)>,
 }
 
 pub(crate) async fn run(partition: Partition, readiness: Feeder, stop: CancellationToken) {
     let mut projector = Projector {
         keys: Arc::new(partition.keys().clone()),
         partition,
-        fold: Fold::default(),
-        checkpoint: None,
+        begun: None,
     };
     let mut pause = Duration::from_millis(50);
     loop {
@@ -52,19 +50,19 @@ pub(crate) async fn run(partition: Partition, readiness: Feeder, stop: Cancellat
                 pause = Duration::from_millis(50);
                 continue;
             }
-            Err(ProjectError::Store(error)) => {
+            Err(ProjectError::Store(error) | ProjectError::Begin(BeginError::Store(error))) => {
                 tracing::warn!(%error, "projection waits for Redis");
                 pause = (pause * 2).min(Duration::from_secs(1));
             }
-            Err(ProjectError::Fold(error)) => {
+            Err(ProjectError::Begin(BeginError::Raced)) => {}
+            Err(error) => {
                 tracing::error!(%error, "projection stopped");
                 readiness.alarm(error.to_string());
                 pause = Duration::from_secs(5);
             }
         }
         // Whatever failed may have been applied: the checkpoint tells.
-        projector.checkpoint = None;
-        projector.fold.forget();
+        projector.begun = None;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -75,44 +73,26 @@ pub(crate) async fn run(partition: Partition, readiness: Feeder, stop: Cancellat
 impl Projector {
     /// One step of the views, or a wait for the next event.
     async fn step(&mut self) -> Result<(), ProjectError> {
-        let from = match self.checkpoint {
-            Some(position) => position,
-            None => self.partition.checkpoint().await?,
+        if self.begun.is_none() {
+            let begun = begin(&self.partition, false).await?;
+            self.begun = Some((begun.fold, begun.at));
+        }
+        let Some((fold, at)) = &mut self.begun else {
+            return Ok(());
         };
-        self.checkpoint = Some(from);
-        let read = self.partition.read_log(from, BATCH).await?;
+        let read = self.partition.read_log(*at, BATCH).await?;
         let Some(next) = read.last else {
-            return Ok(self.partition.await_event(from, IDLE_MS).await?);
+            return Ok(self.partition.await_event(*at, IDLE_MS).await?);
         };
         if read.malformed > 0 {
-            tracing::warn!(count = read.malformed, after = %from, "skipped: entries of the log that are not events");
+            tracing::warn!(count = read.malformed, after = %at, "skipped: entries of the log that are not events");
         }
-        self.learn(&read.entries).await?;
-        let delta = self.fold.fold(&self.keys, &read.entries)?;
-        match self.partition.apply(from, next, &delta).await? {
-            Applied::Done => self.checkpoint = Some(next),
+        self.partition.learn(fold, &read.entries).await?;
+        let delta = fold.fold(&self.keys, &read.entries)?;
+        match self.partition.apply(*at, next, &delta).await? {
+            Applied::Done => *at = next,
             // Another instance was faster, or a reply was lost: go on from where the views are.
-            Applied::Moved(position) => {
-                self.checkpoint = Some(position);
-                self.fold.forget();
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the fold what it does not remember.
-    async fn learn(&mut self, entries: &[LogEntry]) -> Result<(), StoreError> {
-        let unknown: Vec<(TaskId, Option<Position>)> = self
-            .fold
-            .unknown(entries)
-            .into_iter()
-            .map(|(id, position)| (id, Some(position)))
-            .collect();
-        for batch in unknown.chunks(HISTORIES) {
-            let histories = self.partition.histories_up_to(batch).await?;
-            for ((id, _), history) in batch.iter().zip(histories) {
-                self.fold.learn(*id, &history.decoded());
-            }
+            Applied::Moved(_) => self.begun = None,
         }
         Ok(())
     }

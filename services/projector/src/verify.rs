@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taskweir_domain::{Position, Recorded, Status, Task, TaskDetail, TaskId, evolve};
-use taskweir_store::{Delta, Partition, Standing, Store, StoreError, ViewContent, digest};
+use taskweir_domain::{EventType, Position, Recorded, Status, Task, TaskDetail, TaskId, evolve};
+use taskweir_store::{
+    BaseHead, FoldError, Hold, Partition, Standing, Store, StoreError, ViewContent, digest,
+};
 
-use crate::fold::{Fold, FoldError};
+use crate::begin::from_base;
 
 /// Entries of the log read at once.
 const BATCH: usize = 5_000;
@@ -64,6 +66,8 @@ impl Report {
 struct Folded {
     tasks: BTreeMap<TaskId, Task>,
     views: ViewContent,
+    /// Up to the checkpoint.
+    started_twice: u64,
 }
 
 /// Folds every log afresh and compares. Traffic may go on meanwhile.
@@ -73,33 +77,50 @@ struct Folded {
 pub async fn verify(store: &Store) -> Result<Report, VerifyError> {
     let mut report = Report::default();
     for partition in store.partitions() {
-        let (folded, views) = read(&partition, &mut report).await?;
-        compare_views(&folded.views, &views, &mut report);
-        report.digest = report.digest.wrapping_add(digest(&views));
-        compare_records(&partition, &folded.tasks, &mut report).await?;
-        for task in folded.tasks.values() {
-            report.tasks += 1;
-            *report.by_status.entry(task.status()).or_default() += 1;
-            report.started_twice += u64::from(task.attempt > 1);
-        }
+        // What is read must not be cut meanwhile.
+        let mut hold = partition.hold().await?;
+        let done = verify_partition(&partition, &mut hold, &mut report).await;
+        hold.release().await?;
+        done?;
     }
     Ok(report)
+}
+
+async fn verify_partition(
+    partition: &Partition,
+    hold: &mut Hold,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let (folded, views) = read(partition, hold, report).await?;
+    compare_views(&folded.views, &views, report);
+    report.digest = report.digest.wrapping_add(digest(&views));
+    compare_records(partition, hold, &folded.tasks, report).await?;
+    for task in folded.tasks.values() {
+        report.tasks += 1;
+        *report.by_status.entry(task.status()).or_default() += 1;
+    }
+    report.started_twice += folded.started_twice;
+    Ok(())
 }
 
 /// The views, and the log folded up to where they stood. A view that only the fold knows may have
 /// come after the keys were listed; then everything is read again with its key.
 async fn read(
     partition: &Partition,
+    hold: &mut Hold,
     report: &mut Report,
 ) -> Result<(Folded, ViewContent), VerifyError> {
     let mut keys = partition.view_keys().await?;
     loop {
+        let base = partition.base_head().await?;
         let (checkpoint, views) = partition.view_content(&keys).await?;
         let mut found = Report::default();
-        let folded = fold(partition, checkpoint, &mut found).await?;
+        let folded = fold(partition, hold, &base, checkpoint, &mut found).await?;
         let known = keys.len();
         keys.extend(folded.views.keys().cloned());
-        if keys.len() == known {
+        // Cut all the same: we were away for longer than retention waits.
+        let cut = partition.base_head().await? != base;
+        if !cut && keys.len() == known {
             report.events += found.events;
             report.count += found.count;
             report.differences.extend(found.differences);
@@ -109,18 +130,21 @@ async fn read(
     }
 }
 
-/// Folds the whole log: tasks to its end, views to the checkpoint.
+/// Folds the base and the whole log: tasks to its end, views to the checkpoint.
 async fn fold(
     partition: &Partition,
+    hold: &mut Hold,
+    base: &BaseHead,
     checkpoint: Position,
     report: &mut Report,
 ) -> Result<Folded, VerifyError> {
     let keys = Arc::new(partition.keys().clone());
-    let mut fold = Fold::boundless();
-    let mut delta = Delta::new(Arc::clone(&keys));
-    let mut tasks: BTreeMap<TaskId, Task> = BTreeMap::new();
-    let mut at = Position::ZERO;
+    let (mut fold, mut delta, kept) = from_base(partition, &keys, base).await?;
+    let kept = kept.into_iter().map(|detail| (detail.id, detail.task));
+    let mut tasks: BTreeMap<TaskId, Task> = kept.collect();
+    let mut at = base.position;
     loop {
+        hold.keep().await?;
         let read = partition.read_log(at, BATCH).await?;
         let Some(last) = read.last else { break };
         at = last;
@@ -133,13 +157,20 @@ async fn fold(
         let seen = read
             .entries
             .partition_point(|entry| entry.position <= checkpoint);
-        delta.merge(fold.fold(&keys, &read.entries[..seen])?);
+        if seen > 0 {
+            delta.merge(fold.fold(&keys, &read.entries[..seen])?);
+        }
         for entry in &read.entries {
             report.events += 1;
             if entry.is_of_queue() {
                 continue;
             }
             match entry.decode() {
+                // A refusal may outlive the task it tells of.
+                Ok(recorded)
+                    if base.position > Position::ZERO
+                        && recorded.event.event_type() == EventType::LateCompletionRefused
+                        && !tasks.contains_key(&recorded.id) => {}
                 Ok(recorded) => step(&mut tasks, &recorded, report),
                 Err(error) => report.differ(format!("event at {}: {error}", entry.position)),
             }
@@ -148,6 +179,7 @@ async fn fold(
     Ok(Folded {
         tasks,
         views: delta.content(),
+        started_twice: fold.totals().started_twice(),
     })
 }
 
@@ -185,11 +217,13 @@ pub(crate) fn compare_views(folded: &ViewContent, live: &ViewContent, report: &m
 
 async fn compare_records(
     partition: &Partition,
+    hold: &mut Hold,
     tasks: &BTreeMap<TaskId, Task>,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     let all: Vec<(TaskId, &Task)> = tasks.iter().map(|(id, task)| (*id, task)).collect();
     for batch in all.chunks(TASKS) {
+        hold.keep().await?;
         let standings = partition.standings(batch).await?;
         for ((id, folded), standing) in batch.iter().zip(standings) {
             compare_record(partition, *id, folded, &standing, report).await?;
@@ -238,7 +272,7 @@ async fn compare_record(
             .histories_up_to(&[(id, Some(record.task.last))])
             .await?
             .remove(0);
-        match TaskDetail::fold(&history.decoded()) {
+        match TaskDetail::fold_from(history.base.clone(), &history.decoded()) {
             Ok(Some(detail)) => by_log = detail.task,
             _ => report.differ(format!("task {id}: its latest events are not lawful")),
         }

@@ -10,9 +10,9 @@ use taskweir_domain::{
     Actor, AttemptError, Command, ErrorKind, Failure, Fence, Holder, LossSeen, Phase, Position,
     Recorded, Status, Task, TaskId, TaskSpec, decide, evolve,
 };
-use taskweir_projector::Fold;
 use taskweir_store::{
-    Applied, Filter, Limits, LogEntry, MigrateOptions, Partition, RedisSettings, Store, migrate,
+    Applied, Filter, Fold, Limits, LogEntry, MigrateOptions, Partition, RedisSettings, Store,
+    Totals, migrate,
 };
 use taskweir_testkit::TestRedis;
 
@@ -133,18 +133,20 @@ async fn partition(redis: &TestRedis, prefix: &str) -> (Store, Partition) {
 /// Applies a log in batches of a size, optionally forgetting between them as after a restart.
 async fn apply(partition: &Partition, log: &[LogEntry], batch: usize, forgetful: bool) {
     let keys = Arc::new(partition.keys().clone());
-    let mut fold = Fold::default();
+    let mut fold = Fold::resume(Position::ZERO, Totals::default());
     let mut at = Position::ZERO;
     for (index, entries) in log.chunks(batch).enumerate() {
         if forgetful {
-            fold.forget();
+            let views = partition.standpoint().await.unwrap();
+            assert_eq!(&views.totals, fold.totals());
+            fold = Fold::resume(views.last, views.totals);
             for (id, before) in fold.unknown(entries) {
                 let told = log[..index * batch]
                     .iter()
                     .filter(|entry| entry.i == id.to_string());
                 let told: Vec<Recorded> = told.map(|entry| entry.decode().unwrap()).collect();
                 assert_eq!(told.last().unwrap().position, before);
-                fold.learn(id, &told);
+                fold.learn(id, None, &told);
             }
         }
         let delta = fold.fold(&keys, entries).unwrap();
@@ -223,7 +225,7 @@ async fn entries_that_continue_no_task_are_skipped_and_unknown_events_stop_the_f
     let (store, partition) = partition(&redis, "a").await;
     let keys = Arc::new(partition.keys().clone());
     let (log, _) = history(&store, 9);
-    let mut fold = Fold::default();
+    let mut fold = Fold::resume(Position::ZERO, Totals::default());
     let orphan = LogEntry {
         n: "7".to_owned(),
         b: "1-1".to_owned(),

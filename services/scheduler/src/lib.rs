@@ -1,10 +1,11 @@
-//! The scheduler: promotes what is due and takes tasks from workers that fell silent. Any number
-//! of instances may run; races between them are harmless, because each script lets one win.
+//! The scheduler: promotes what is due, takes tasks from workers that fell silent, and cuts what is
+//! older than the retention. Any number of instances may run; races between them are harmless, because each script lets one win.
 
 mod expirer;
 mod janitor;
 pub mod metrics;
 mod promoter;
+mod trimmer;
 
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ impl Config {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
         Ok(App {
             store,
+            retention_ms: self.limits.retention_ms,
             lease: self.lease,
             readiness: Readiness::new(Duration::from_secs(15)),
         })
@@ -55,6 +57,7 @@ impl Config {
 #[derive(Debug)]
 pub struct App {
     store: Store,
+    retention_ms: u64,
     lease: Duration,
     readiness: Readiness,
 }
@@ -80,6 +83,13 @@ impl App {
             loops.spawn(expirer::run(
                 partition.clone(),
                 part("expiry"),
+                stop.clone(),
+            ));
+            loops.spawn(trimmer::run(
+                self.store.clone(),
+                partition.clone(),
+                self.retention_ms,
+                part("retention"),
                 stop.clone(),
             ));
             let janitor = part("redelivery");

@@ -36,7 +36,8 @@ macro_rules! submit {
   RETRY_JITTER              share of the delay, 0 to 1 [0.1]
   MAX_DELIVERIES            crashes of workers that a task survives [5]
   MAX_PAYLOAD               longest payload [256KiB]
-  MAX_QUEUE_LENGTH          most ready and parked tasks of a queue [0, any]"
+  MAX_QUEUE_LENGTH          most ready and parked tasks of a queue [0, any]
+  MEMORY_BUDGET             memory of Redis at which submits are refused, such as 2GiB [none]"
     };
 }
 

@@ -84,9 +84,9 @@ a, k = 3, 3 + 2 * streams
 for i = 1, n do
   local record, attempt, holder = KEYS[k + 1], ARGV[a + 3], ARGV[a + 4]
   if out[i] == 'late' and redis.call('HSETNX', record, 'z' .. attempt .. ':' .. holder, '1') == 1 then
-    local r = redis.call('HMGET', record, 'v', 'e')
+    local r = redis.call('HMGET', record, 'v', 'e', 'q')
     local outcome = ARGV[a + 5] == 'C' and 'completed' or 'failed'
-    local body = '{"attempt":' .. attempt .. ',"holder":"' .. holder .. '","outcome":"' .. outcome .. '"}'
+    local body = '{"attempt":' .. attempt .. ',"holder":"' .. holder .. '","queue":"' .. r[3] .. '","outcome":"' .. outcome .. '"}'
     local position = append(log, 'LateCompletionRefused.1', ARGV[a + 1], r[1] + 1, r[2], body)
     redis.call('HSET', record, 'v', r[1] + 1, 'e', position)
   end

@@ -48,3 +48,14 @@ end
 local function free_unique(unique, record, id)
   if unique ~= record and redis.call('GET', unique) == id then redis.call('DEL', unique) end
 end
+-- Writes views: operations to the end of ARGV, each of code, key (1 = the one after `keys`), count of
+-- arguments, arguments. 'Z' ZADD (score, member)… · 'z' ZREM member… · 'H' HSET (field, value)… ·
+-- 'h' HDEL field… · 'I' HINCRBY field, delta · 'R' ZREMRANGEBYLEX from, to
+local function write_views(keys, a)
+  local commands = {Z = 'ZADD', z = 'ZREM', H = 'HSET', h = 'HDEL', I = 'HINCRBY', R = 'ZREMRANGEBYLEX'}
+  while ARGV[a] do
+    local count = tonumber(ARGV[a + 2])
+    redis.call(commands[ARGV[a]], KEYS[keys + ARGV[a + 1]], unpack(ARGV, a + 3, a + 2 + count))
+    a = a + 3 + count
+  end
+end

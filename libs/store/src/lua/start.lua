@@ -3,7 +3,8 @@
 -- ARGV  group, holder, lease ms, rest of the body of Started after the attempt, S, queue × S,
 --       then per task: id, stream (1..S), entry, '1' if the payload is needed
 -- Returns per task: {'started', attempt, failures, losses, limits, source, payload, hash of its unique key},
---       source: 'none' | 'data' (the payload itself) | 'body' (the body of Submitted);
+--       source: 'none' (not asked for) | 'data' (the payload itself) | 'body' (the body of Submitted) |
+--       'lost';
 --       {'expired'} (too late to start: to be ended by expire) | {'paused'} |
 --       {'held'} (another holder runs it) | {'stale'} (entry removed)
 local log, meta, expiry, group, holder = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
@@ -45,7 +46,7 @@ while ARGV[a + 1] do
         source, payload = 'data', stored
       else
         local first = redis.call('XRANGE', log, r[10], r[10])[1]
-        if first then source, payload = 'body', first[2][10] end
+        if first then source, payload = 'body', first[2][10] else source = 'lost' end
       end
     end
     out[#out + 1] = {'started', attempt, r[7] or 0, r[8] or 0, r[9], source, payload, r[11] or ''}

@@ -2,13 +2,14 @@
 -- key that was used answers the task it made.
 -- KEYS  log, due, tick, meta, expiry, ready stream × 3 per queue (high, normal, low),
 --       then per task: record, data, parked set, unique key, idempotency key (its record where it has none)
--- ARGV  Q, most ready and parked tasks of a queue (0 = any), queue name × Q, then per task:
+-- ARGV  Q, most ready and parked tasks of a queue (0 = any, -1 = no memory left for any), queue name × Q, then per task:
 --       id, queue (1..Q), stream (1..3Q), body of Submitted, type, priority, limits, 'ready' | 'later',
 --       delay ms, run-at ms (0 = none), payload for the ready entry, payload for the data key,
 --       expires-in ms (0 = never), hash of the unique key, hash of the body under the idempotency key
 -- Returns per task: {'accepted' | 'repeated', first position}
 --       {'same' | 'conflict', id} the idempotency key was used, with the same body or another
---       {'duplicate', id} another task holds the unique key; {'full', length} the queue is
+--       {'duplicate', id} another task holds the unique key; {'full', length} the queue is;
+--       {'over', 0} Redis' memory is
 local log, due, tick, meta, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local queues, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local out, length = {}, {}
@@ -34,6 +35,8 @@ while ARGV[a + 1] do
     out[#out + 1] = {'same', string.sub(used, 1, 26)}
   elseif holder then
     out[#out + 1] = {'duplicate', holder}
+  elseif most == -1 then
+    out[#out + 1] = {'over', 0}
   elseif is_full(q, KEYS[k + 3]) then
     out[#out + 1] = {'full', length[q]}
   else

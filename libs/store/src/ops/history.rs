@@ -1,5 +1,6 @@
-use taskweir_domain::{Position, Recorded, TaskId};
+use taskweir_domain::{Position, Recorded, TaskDetail, TaskId};
 
+use crate::base::read_detail;
 use crate::log::{LogEntry, read_entries};
 use crate::reply::Reader;
 use crate::scripts::Script;
@@ -10,14 +11,16 @@ use crate::{Partition, Record, StoreError};
 pub struct History {
     /// The record; `None` where there is none.
     pub record: Option<Record>,
-    /// Its events, oldest first.
+    /// The task as retention has left it, where its first events were cut.
+    pub base: Option<TaskDetail>,
+    /// Where the base stands.
+    pub base_position: Position,
+    /// Its events since, oldest first.
     pub entries: Vec<LogEntry>,
-    /// Whether `entries` reach back to the task's first event.
-    pub complete: bool,
 }
 
 impl History {
-    /// Its events, without those that this program cannot read.
+    /// Its events since the base, without those that this program cannot read.
     #[must_use]
     pub fn decoded(&self) -> Vec<Recorded> {
         let entries = self.entries.iter();
@@ -34,6 +37,8 @@ struct Reading {
     entries: Vec<LogEntry>,
     /// Where to go on; `None` at its end.
     from: Option<String>,
+    base: Option<TaskDetail>,
+    base_position: Position,
 }
 
 impl Partition {
@@ -64,6 +69,8 @@ impl Partition {
                         .map(|position| position.to_string())
                         .unwrap_or_default(),
                 ),
+                base: None,
+                base_position: Position::ZERO,
             })
             .collect();
         let mut first = true;
@@ -81,12 +88,15 @@ impl Partition {
             .into_iter()
             .map(|mut reading| {
                 reading.entries.reverse();
+                if let Some(base) = &reading.base {
+                    // The log may have been cut while a long history was read.
+                    let last = base.task.last;
+                    reading.entries.retain(|entry| entry.position > last);
+                }
                 History {
                     record: reading.record,
-                    complete: reading
-                        .entries
-                        .first()
-                        .is_some_and(|entry| entry.b.is_empty()),
+                    base: reading.base,
+                    base_position: reading.base_position,
                     entries: reading.entries,
                 }
             })
@@ -103,21 +113,29 @@ impl Partition {
         first: bool,
     ) -> Result<(), StoreError> {
         let reply = self
-            .eval(Script::History, 1 + open.len(), |cmd| {
-                cmd.arg(self.keys.log());
+            .eval(Script::History, 2 + open.len(), |cmd| {
+                cmd.arg(self.keys.log()).arg(self.keys.base());
                 for i in open {
                     cmd.arg(self.keys.task(tasks[*i].0));
                 }
                 cmd.arg(MAX_EVENTS);
                 for i in open {
                     cmd.arg(readings[*i].from.as_deref().unwrap_or_default());
+                    cmd.arg(tasks[*i].0.to_string());
                 }
             })
             .await?;
         let reader = Reader("history");
-        for (i, answer) in open.iter().zip(reader.list(reply)?) {
-            let [record, entries, from] = reader.tuple::<3>(answer)?;
+        let mut answers = reader.list(reply)?.into_iter();
+        let base_position = reader.position(answers.next().unwrap_or(redis::Value::Nil))?;
+        for (i, answer) in open.iter().zip(answers) {
+            let [record, entries, from, base] = reader.tuple::<4>(answer)?;
             let reading = &mut readings[*i];
+            reading.base_position = base_position;
+            let base = reader.text(base)?;
+            if !base.is_empty() {
+                reading.base = Some(read_detail(&base)?);
+            }
             if first {
                 reading.record = Record::read(reader.pairs(record)?)?;
             }

@@ -151,6 +151,7 @@ fn payload(
                 Payload::Json(first.data.unwrap_or_else(Json::null))
             }
         }
+        "lost" => Payload::Missing,
         _ => Payload::InHand,
     })
 }

@@ -60,6 +60,8 @@ pub enum SubmitOutcome {
     Duplicate(TaskId),
     /// The queue is as long as it may be.
     Full,
+    /// Redis uses as much memory as submits may fill.
+    OverBudget,
 }
 
 /// What an idempotency key of another partition says.
@@ -138,6 +140,7 @@ impl Partition {
             .collect();
         let streams = StreamSet::of_queues(&self.keys, &queues);
         let keys = 5 + streams.len() + 5 * batch.len();
+        let over_budget = self.is_over_budget().await?;
         let reply = self
             .eval(Script::Submit, keys, |cmd| {
                 cmd.arg(self.keys.log())
@@ -166,7 +169,12 @@ impl Partition {
                 }
                 // Each partition takes its share, rounded up.
                 let most = self.limits.max_queue_length.div_ceil(self.count.max(1));
-                cmd.arg(queues.len()).arg(most);
+                cmd.arg(queues.len());
+                if over_budget {
+                    cmd.arg(-1);
+                } else {
+                    cmd.arg(most);
+                }
                 for queue in &queues {
                     cmd.arg(queue.as_str());
                 }
@@ -216,6 +224,7 @@ impl Partition {
                     "conflict" => SubmitOutcome::Conflict(reader.id(rest)?),
                     "duplicate" => SubmitOutcome::Duplicate(reader.id(rest)?),
                     "full" => SubmitOutcome::Full,
+                    "over" => SubmitOutcome::OverBudget,
                     other => return Err(reader.error(format!("unknown answer {other:?}"))),
                 })
             })
@@ -231,7 +240,7 @@ impl Partition {
         id: TaskId,
         idempotency: &Idempotency,
     ) -> Result<Reservation, StoreError> {
-        self.hold(id, idempotency, "before").await
+        self.keep_key(id, idempotency, "before").await
     }
 
     /// Notes that the task of a held idempotency key has been submitted: from now on the key answers
@@ -240,10 +249,10 @@ impl Partition {
     /// # Errors
     /// Redis is away. The same call again is safe.
     pub async fn reserved(&self, id: TaskId, idempotency: &Idempotency) -> Result<(), StoreError> {
-        self.hold(id, idempotency, "after").await.map(drop)
+        self.keep_key(id, idempotency, "after").await.map(drop)
     }
 
-    async fn hold(
+    async fn keep_key(
         &self,
         id: TaskId,
         idempotency: &Idempotency,

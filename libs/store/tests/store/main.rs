@@ -20,6 +20,7 @@ mod promote;
 mod random;
 mod reclaim;
 mod release;
+mod retention;
 mod start;
 mod submit;
 mod views;

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use taskweir_domain::{Actor, Command, ErrorKind, Fence, LossSeen, Phase, Status, TaskId, decide};
+use taskweir_domain::{
+    Actor, Command, ErrorKind, Fence, Json, LossSeen, Phase, Status, TaskId, decide,
+};
 use taskweir_store::{Claimed, DlqAction, FinishOutcome, Loss, Releasing};
 
 use crate::bench::{Bench, Running, complete, fail};
 
 /// A small generator with a fixed seed, so that a failure repeats.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -20,24 +22,44 @@ impl Dice {
     }
 }
 
-struct Traffic {
-    bench: Bench,
-    dice: Dice,
-    ids: Vec<TaskId>,
+pub struct Traffic {
+    pub bench: Bench,
+    pub dice: Dice,
+    pub ids: Vec<TaskId>,
     claimed: Vec<Claimed>,
     running: Vec<Running>,
     completed: BTreeMap<TaskId, u32>,
 }
 
 impl Traffic {
-    async fn step(&mut self) {
+    pub async fn new(seed: u64) -> Self {
+        Self {
+            bench: Bench::new().await,
+            dice: Dice(seed),
+            ids: Vec::new(),
+            claimed: Vec::new(),
+            running: Vec::new(),
+            completed: BTreeMap::new(),
+        }
+    }
+
+    pub async fn step(&mut self) {
         match self.dice.roll(12) {
             0..=2 => {
                 let later = self.dice.roll(4) == 0;
+                let (labelled, shape) = (self.dice.roll(3), self.dice.roll(4));
                 let id = self.bench.submit_with(|spec| {
                     spec.retry.max_retries = 2;
                     spec.max_deliveries = 2;
                     spec.run_at_ms = later.then_some(1);
+                    if labelled == 0 {
+                        spec.labels.insert("tenant".to_owned(), "a".to_owned());
+                    }
+                    spec.data = match shape {
+                        0 => Json::null(),
+                        1 => Json::of(&"x".repeat(2_000)).unwrap(),
+                        _ => Json::of(&shape).unwrap(),
+                    };
                 });
                 let id = id.await;
                 self.ids.push(id);
@@ -88,8 +110,12 @@ impl Traffic {
         } else {
             self.running.swap_remove(index)
         };
-        let task = self.bench.task(running.id).await;
-        if !task.is_held_by(&running.fence) {
+        let record = self.bench.record(running.id).await;
+        let task = record.map(|record| record.task);
+        if !task
+            .as_ref()
+            .is_some_and(|task| task.is_held_by(&running.fence))
+        {
             // What a worker that does not know of its loss would send.
             let event = taskweir_domain::Completed {
                 attempt: running.fence.attempt,
@@ -106,12 +132,15 @@ impl Traffic {
                 event: event.into(),
             };
             let outcome = self.bench.finish(&finish).await;
-            assert!(
-                matches!(outcome, FinishOutcome::Late | FinishOutcome::Repeated),
-                "{outcome:?}"
-            );
+            let expected: &[FinishOutcome] = match task {
+                Some(_) => &[FinishOutcome::Late, FinishOutcome::Repeated],
+                // Ended, and gone by retention.
+                None => &[FinishOutcome::Gone],
+            };
+            assert!(expected.contains(&outcome), "{outcome:?}");
             return;
         }
+        let Some(task) = task else { return };
         let command = match self.dice.roll(5) {
             0 => fail(&running, ErrorKind::Error),
             1 => fail(&running, ErrorKind::Fatal),
@@ -185,7 +214,10 @@ impl Traffic {
             return;
         }
         let id = self.ids[self.dice.roll(self.ids.len())];
-        let task = self.bench.task(id).await;
+        let Some(record) = self.bench.record(id).await else {
+            return;
+        };
+        let task = record.task;
         if task.status() == Status::Failed {
             let action = [DlqAction {
                 id,
@@ -209,14 +241,7 @@ impl Traffic {
 }
 
 async fn traffic(seed: u64) {
-    let mut traffic = Traffic {
-        bench: Bench::new().await,
-        dice: Dice(seed),
-        ids: Vec::new(),
-        claimed: Vec::new(),
-        running: Vec::new(),
-        completed: BTreeMap::new(),
-    };
+    let mut traffic = Traffic::new(seed).await;
     for _ in 0..400 {
         traffic.step().await;
     }

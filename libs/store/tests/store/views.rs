@@ -1,4 +1,4 @@
-use taskweir_domain::{EventType, Position, Status};
+use taskweir_domain::{Position, Status};
 use taskweir_store::{Applied, Counter, Delta, Filter, Swapped};
 
 use crate::bench::Bench;
@@ -22,7 +22,6 @@ async fn a_step_is_taken_once_and_only_from_where_it_was_expected() {
     let end = bench.partition.log_end().await.unwrap().0;
     let mut delta = Delta::new(keys(&bench));
     delta.place(id, &group(Status::Pending), true);
-    delta.event(EventType::Submitted, "default", end.ms);
     let apply = async |from| bench.partition.apply(from, end, &delta).await.unwrap();
     assert_eq!(
         apply(Position { ms: 1, seq: 1 }).await,
@@ -36,7 +35,6 @@ async fn a_step_is_taken_once_and_only_from_where_it_was_expected() {
     );
     let totals = bench.partition.totals().await.unwrap();
     assert_eq!(totals.of_status(Status::Pending), 1);
-    assert_eq!(totals.of_event(EventType::Submitted), 1);
     assert_eq!(bench.partition.checkpoint().await.unwrap(), end);
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use poem::web::Data;
-use poem_openapi::param::Path;
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use taskweir_domain::{Actor, EventType, QueueName, Status};
 use taskweir_runtime::access::Caller;
-use taskweir_store::QueueOverview;
+use taskweir_store::{QueueOverview, Totals};
 
 use super::Tag;
+use crate::instant::Instant;
 use crate::problem::ApiError;
 use crate::state::State;
 
@@ -44,16 +45,16 @@ struct Queue {
     name: String,
     /// It starts nothing.
     paused: bool,
-    /// What waits and runs, by class, exactly and now.
-    depth: BTreeMap<String, Depth>,
-    /// Tasks that wait for a worker that knows their type.
-    parked: u64,
-    /// Tasks by status, from the views.
+    /// What waits and runs, by class, exactly and now; not of an instant.
+    depth: Option<BTreeMap<String, Depth>>,
+    /// Tasks that wait for a worker that knows their type; not of an instant.
+    parked: Option<u64>,
+    /// Tasks by status, from the views; since the first one.
     by_status: BTreeMap<String, u64>,
     /// Age of the oldest task that no worker has received, seconds.
     oldest_ready_age_seconds: Option<f64>,
-    /// Events per minute.
-    rates: Rates,
+    /// Events per minute; not of an instant.
+    rates: Option<Rates>,
 }
 
 /// All queues.
@@ -76,12 +77,14 @@ impl Queue {
         Self {
             name: name.to_owned(),
             paused: overview.paused,
-            parked: overview.parked,
-            depth: overview
-                .depths
-                .iter()
-                .map(|(class, found)| (class.to_string(), depth(found)))
-                .collect(),
+            parked: Some(overview.parked),
+            depth: Some(
+                overview
+                    .depths
+                    .iter()
+                    .map(|(class, found)| (class.to_string(), depth(found)))
+                    .collect(),
+            ),
             by_status: Status::ALL
                 .iter()
                 .map(|status| (status.to_string(), overview.of(*status)))
@@ -89,12 +92,39 @@ impl Queue {
             oldest_ready_age_seconds: overview
                 .oldest_ms()
                 .map(|ms| now_ms.saturating_sub(ms) as f64 / 1_000.0),
-            rates: Rates {
+            rates: Some(Rates {
                 submitted: rate(&[EventType::Submitted]),
                 completed: rate(&[EventType::Completed]),
                 failed: rate(&[EventType::AttemptFailed, EventType::DeadLettered]),
-            },
+            }),
         }
+    }
+
+    /// As it was; `None` where nothing was known of it yet.
+    fn at(name: &str, totals: &Totals) -> Option<Self> {
+        if !totals.queues().contains(name) {
+            return None;
+        }
+        let mut by_status: BTreeMap<Status, u64> = BTreeMap::new();
+        let mine = totals.counts.iter().filter(|(of, _)| of.queue == name);
+        for (counter, count) in mine {
+            *by_status.entry(counter.status).or_default() += count;
+        }
+        Some(Self {
+            name: name.to_owned(),
+            paused: totals.paused.contains(name),
+            depth: None,
+            parked: None,
+            by_status: Status::ALL
+                .iter()
+                .map(|status| {
+                    let count = by_status.get(status).copied().unwrap_or(0);
+                    (status.to_string(), count)
+                })
+                .collect(),
+            oldest_ready_age_seconds: None,
+            rates: None,
+        })
     }
 }
 
@@ -118,13 +148,22 @@ impl Queues {
         }))
     }
 
-    /// See one queue
+    /// See one queue, now or as it was
     #[oai(path = "/queues/:queue", method = "get", operation_id = "get_queue")]
     async fn get(
         &self,
         Data(state): Data<&State>,
         Path(queue): Path<String>,
+        /// As it was then: an RFC 3339 time (the end of that millisecond) or a position.
+        Query(as_of): Query<Option<String>>,
     ) -> Result<Json<Queue>, ApiError> {
+        if let Some(as_of) = as_of {
+            let instant = Instant::read(&state.store, "as_of", &as_of).await?;
+            let (totals, _) = instant.totals(&state.store).await?;
+            return Queue::at(&queue, &totals).map(Json).ok_or_else(|| {
+                ApiError::not_found(format!("nothing was known of a queue {queue:?} then"))
+            });
+        }
         let found = all(state)
             .await?
             .into_iter()

@@ -240,6 +240,7 @@ async fn submit(
             ));
         }
         SubmitOutcome::Full => return Err(ApiError::full(&queue)),
+        SubmitOutcome::OverBudget => return Err(ApiError::over_budget()),
     };
     let accepted = Accepted {
         id: id.to_string(),

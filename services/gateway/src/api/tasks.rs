@@ -6,17 +6,18 @@ use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use taskweir_domain::{Actor, Position, TaskDetail, TaskId};
+use taskweir_domain::{Actor, TaskDetail, TaskId};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{Cancelled, Filter, Page, Store, Story};
+use taskweir_store::{Cancelled, Filter, Page, Store, Story, StoryAt};
 
 use super::Tag;
 use super::submit::{self, BatchRequest, BatchResponse, SubmitAnswer, TaskRequest};
 use crate::body::JsonText;
+use crate::instant::Instant;
 use crate::position;
 use crate::problem::ApiError;
 use crate::state::State;
-use crate::view::{HistoryEvent, ListedStatus, PriorityWord, Task};
+use crate::view::{HistoryBase, HistoryEvent, ListedStatus, PriorityWord, Task};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
@@ -47,10 +48,13 @@ impl TaskList {
 
 /// A task's events, oldest first.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct TaskHistory {
     /// The task.
     id: String,
-    /// Its events.
+    /// The task as retention has left it, where its first events were cut from the log.
+    base: Option<HistoryBase>,
+    /// Its events, or those since the base.
     events: Vec<HistoryEvent>,
     /// Whether the events reach back to its first one.
     complete: bool,
@@ -282,11 +286,16 @@ impl Tasks {
         let Some(as_of) = as_of else {
             return Ok(Json(shown(state, &story).await?));
         };
-        let position = instant(state, story.detail.id, &as_of).await?;
-        let then = story.as_of(position)?;
-        let then =
-            then.ok_or_else(|| ApiError::not_found(format!("task {id} did not exist then")))?;
-        Ok(Json(shown(state, &then).await?))
+        let instant = Instant::read(&state.store, "as_of", &as_of).await?;
+        let partition = usize::from(story.detail.id.partition().0);
+        let position = instant.in_partition_alone(partition).ok_or_else(|| {
+            ApiError::field("as_of", "must be a position of the task's partition")
+        })?;
+        match story.as_of(position)? {
+            StoryAt::Was(then) => Ok(Json(shown(state, &then).await?)),
+            StoryAt::NotYet => Err(ApiError::not_found(format!("task {id} did not exist then"))),
+            StoryAt::Gone => Err(ApiError::trimmed(story.base_position)),
+        }
     }
 
     /// See everything that happened to a task
@@ -303,7 +312,7 @@ impl Tasks {
         let story = state.story(&id).await?;
         let partitions = state.store.partition_count();
         let mut events = Vec::with_capacity(story.events.len());
-        let mut after: Option<TaskDetail> = None;
+        let mut after: Option<TaskDetail> = story.base.clone();
         for (entry, recorded) in story.entries.iter().zip(&story.events) {
             let next =
                 TaskDetail::evolve(after, recorded).map_err(|error| ApiError::broken(&error))?;
@@ -313,32 +322,14 @@ impl Tasks {
         }
         Ok(Json(TaskHistory {
             id,
+            complete: story.base.is_none(),
+            base: story
+                .base
+                .as_ref()
+                .map(|base| HistoryBase::of(base, story.base_position, partitions)),
             events,
-            complete: story.complete,
         }))
     }
-}
-
-/// The last position of an instant of the past, in a task's partition.
-async fn instant(state: &State, id: TaskId, text: &str) -> Result<Position, ApiError> {
-    let wrong = || {
-        ApiError::field(
-            "as_of",
-            "must be an RFC 3339 time of the past, or a position of the task's partition",
-        )
-    };
-    let end_of = |ms| Position { ms, seq: u64::MAX };
-    let position = match taskweir_domain::parse_rfc3339_ms(text) {
-        Some(ms) => end_of(ms),
-        None => match position::read(text, state.store.partition_count()) {
-            Some((partition, position)) if partition == usize::from(id.partition().0) => position,
-            _ => return Err(wrong()),
-        },
-    };
-    if position.ms > state.store.server_time_ms().await? {
-        return Err(wrong());
-    }
-    Ok(position)
 }
 
 /// A task with all that is known of it.

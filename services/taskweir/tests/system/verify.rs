@@ -97,9 +97,9 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
     let totals = keys.totals();
     damage(
         &fleet,
-        &["HINCRBY", &totals, "completed", "1"],
-        &["HINCRBY", &totals, "completed", "-1"],
-        &[&totals, "completed"],
+        &["HINCRBY", &totals, "Completed|default", "1"],
+        &["HINCRBY", &totals, "Completed|default", "-1"],
+        &[&totals, "Completed|default"],
     );
     // What cannot be put back by one command comes last.
     by_hand(&fleet, &["DEL", &keys.task(later)]);

@@ -1,9 +1,10 @@
 //! What the fold must know of a live task to place its next event.
 
+use crate::{Counter, Extra};
 use taskweir_domain::{
-    Event, EventClass, IllegalTransition, Position, Recorded, Status, Submitted, next_status,
+    Event, EventClass, EventType, IllegalTransition, Position, Recorded, Status, Submitted,
+    TaskDetail, next_status,
 };
-use taskweir_store::{Counter, Extra};
 
 /// A task as the views show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,8 @@ pub(crate) struct Row {
     pub(crate) extra: Extra,
     /// When it gave up, while it stands among the dead letters.
     pub(crate) dead_ms: Option<u64>,
+    /// Starts so far.
+    pub(crate) starts: u32,
     pub(crate) version: u64,
     pub(crate) last: Position,
 }
@@ -32,6 +35,7 @@ impl Row {
                 labels: body.labels.clone(),
             },
             dead_ms: None,
+            starts: 0,
             version: 1,
             last: position,
         }
@@ -49,6 +53,9 @@ impl Row {
         self.status = next_status(Some(self.status), self.cancelling, class)?;
         self.version = version;
         self.last = position;
+        if class == EventClass::Plain(EventType::Started) {
+            self.starts += 1;
+        }
         match event {
             Some(Event::AttemptFailed(body)) => self.extra.error = Some(body.error.clone()),
             Some(Event::DeadLettered(body)) => {
@@ -67,14 +74,32 @@ impl Row {
         Ok(())
     }
 
-    /// The task after a history; `None` where it does not begin with a lawful `Submitted`.
-    pub(crate) fn of_history(history: &[Recorded]) -> Option<Self> {
-        let (first, rest) = history.split_first()?;
-        let Event::Submitted(body) = &first.event else {
-            return None;
+    /// The task as a base holds it.
+    pub(crate) fn of_detail(detail: &TaskDetail) -> Self {
+        let task = &detail.task;
+        Self {
+            status: task.status(),
+            cancelling: task.cancelling(),
+            queue: task.queue.to_string(),
+            task_type: task.task_type.to_string(),
+            extra: Extra {
+                error: detail.error.clone(),
+                labels: detail.labels.clone(),
+            },
+            dead_ms: detail.ended_ms.filter(|_| task.status() == Status::Failed),
+            starts: task.attempt,
+            version: task.version,
+            last: task.last,
+        }
+    }
+
+    /// The task after a history; `None` where it begins neither with a base nor with a lawful
+    /// `Submitted`.
+    pub(crate) fn of_history(base: Option<&TaskDetail>, history: &[Recorded]) -> Option<Self> {
+        let (mut row, rest) = match base {
+            Some(detail) => (Self::of_detail(detail), history),
+            None => Self::begin(history)?,
         };
-        let status = next_status(None, false, EventClass::from(&first.event)).ok()?;
-        let mut row = Self::first(body, status, first.position);
         for recorded in rest {
             let class = EventClass::from(&recorded.event);
             row.step(
@@ -86,6 +111,15 @@ impl Row {
             .ok()?;
         }
         Some(row)
+    }
+
+    fn begin(history: &[Recorded]) -> Option<(Self, &[Recorded])> {
+        let (first, rest) = history.split_first()?;
+        let Event::Submitted(body) = &first.event else {
+            return None;
+        };
+        let status = next_status(None, false, EventClass::from(&first.event)).ok()?;
+        Some((Self::first(body, status, first.position), rest))
     }
 
     pub(crate) fn group(&self) -> Counter {

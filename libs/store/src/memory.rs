@@ -1,0 +1,81 @@
+//! The memory budget: how much of Redis' memory submits may fill.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::{Partition, Store, StoreError};
+
+/// How long a look at Redis' memory holds good.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The latest look, shared by all clones of a store.
+#[derive(Debug)]
+pub(crate) struct MemoryWatch {
+    began: Instant,
+    /// When it was taken, ms since `began`, plus one; 0 = never.
+    looked: AtomicU64,
+    used: AtomicU64,
+}
+
+impl Default for MemoryWatch {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            looked: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+        }
+    }
+}
+
+impl MemoryWatch {
+    /// Whether it is time to look again; says so to one caller only.
+    fn is_due(&self) -> bool {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let now = ms(self.began.elapsed()) + 1;
+        let looked = self.looked.load(Ordering::Relaxed);
+        let stale = looked == 0 || now.saturating_sub(looked) >= ms(LOOK);
+        let swap = |at| {
+            self.looked
+                .compare_exchange(at, now, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        stale && swap(looked).is_ok()
+    }
+}
+
+impl Store {
+    /// Memory that Redis uses, bytes.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn used_memory(&self) -> Result<u64, StoreError> {
+        let used = self.info("memory", "used_memory").await?;
+        Ok(used.and_then(|text| text.parse().ok()).unwrap_or(0))
+    }
+
+    /// The budget for submits, bytes; `None` = any.
+    #[must_use]
+    pub const fn memory_budget(&self) -> Option<u64> {
+        self.limits.memory_budget
+    }
+}
+
+impl Partition {
+    /// Whether Redis uses as much memory as submits may fill, by a look that is at most a quarter of a
+    /// second old.
+    pub(crate) async fn is_over_budget(&self) -> Result<bool, StoreError> {
+        let Some(budget) = self.limits.memory_budget else {
+            return Ok(false);
+        };
+        if self.memory.is_due() {
+            let mut connection = self.link.get();
+            let info: String = redis::cmd("INFO")
+                .arg("memory")
+                .query_async(&mut connection)
+                .await?;
+            let used = crate::link::info_field(&info, "used_memory");
+            let used = used.and_then(|text| text.parse().ok()).unwrap_or(0);
+            self.memory.used.store(used, Ordering::Relaxed);
+        }
+        Ok(self.memory.used.load(Ordering::Relaxed) >= budget)
+    }
+}
