@@ -13,12 +13,16 @@ dev: ## run the whole system with a private Redis in ./data (or the one of REDIS
 	@$(CARGO) build --quiet --bin taskweir
 	@exec target/debug/taskweir dev
 
+# Packages whose tests make a layout: they run once more with several partitions.
+PARTITIONED := taskweir-store taskweir-worker taskweir-gateway taskweir-projector taskweir
+
 .PHONY: test
 test: ## install what tests need and run every test
 	@scripts/install-tools.sh redis chromium nextest schemathesis
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
 	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
+	PARTITIONS=4 $(CARGO) nextest run $(PARTITIONED:%=-p %) $(NEXTEST_FLAGS)
 
 .PHONY: lint
 lint: ## format, clippy, documentation and dependency guards; all must be clean

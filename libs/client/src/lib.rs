@@ -110,12 +110,14 @@ impl Client {
         self.answer(self.request(Method::POST, &path)).await
     }
 
-    /// `GET /tasks/{id}`: a task now.
+    /// `GET /tasks/{id}`: a task now, or as it was at an instant (an RFC 3339 time or a position).
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn task(&self, id: &str) -> Result<Value, ClientError> {
-        self.get(&format!("/tasks/{}", segment(id)), &[]).await
+    pub async fn task(&self, id: &str, as_of: Option<&str>) -> Result<Value, ClientError> {
+        let query = as_of.map(|as_of| ("as_of", as_of.to_owned()));
+        let query: Vec<_> = query.into_iter().collect();
+        self.get(&format!("/tasks/{}", segment(id)), &query).await
     }
 
     /// `GET /tasks/{id}/history`: its events.
@@ -177,12 +179,20 @@ impl Client {
         self.get("/workers", &[]).await
     }
 
-    /// `GET /stats`: counts by status.
+    /// `GET /stats`: counts by status; `query` may hold `as_of`.
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn stats(&self) -> Result<Value, ClientError> {
-        self.get("/stats", &[]).await
+    pub async fn stats(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+        self.get("/stats", query).await
+    }
+
+    /// `GET /stats/diff`: what changed between two instants; `query` holds `from` and maybe `to`.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn stats_diff(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+        self.get("/stats/diff", query).await
     }
 }
 

@@ -230,6 +230,12 @@ impl Keys {
         self.key("base")
     }
 
+    /// Hash, in the first partition: when the latest verification ended and what it found.
+    #[must_use]
+    pub fn verified(&self) -> String {
+        self.key("verified")
+    }
+
     /// Sorted set: readers of the whole log, by the time until which retention waits for them, ms.
     #[must_use]
     pub fn holds(&self) -> String {

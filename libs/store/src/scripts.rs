@@ -91,6 +91,8 @@ scripts! {
     ViewContent = "view_content",
     /// Puts rebuilt views in the place of the live ones.
     SwapViews = "swap_views",
+    /// Finds entries of queues that no task knows of.
+    Strays = "strays",
     /// Cuts the log and moves the base.
     Cut = "cut",
     /// Lets retention wait for a reader.

@@ -5,3 +5,17 @@ mod wait;
 
 pub use redis_server::{Persistence, TestRedis, free_port};
 pub use wait::{eventually, eventually_within};
+
+/// Partitions of the layouts that tests make where they do not care: `PARTITIONS` of the environment,
+/// so that the same suite runs with one and with several.
+///
+/// # Panics
+/// It is no number.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no Env; this is their one place"
+)]
+pub fn partitions() -> usize {
+    std::env::var("PARTITIONS").map_or(1, |text| text.parse().expect("PARTITIONS is a number"))
+}

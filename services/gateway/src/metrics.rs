@@ -6,6 +6,8 @@ use taskweir_domain::{Priority, QueueName, TaskType};
 pub(crate) const SUBMISSIONS: &str = "task_submissions_total";
 pub(crate) const HTTP: &str = "http_request_duration_seconds";
 pub(crate) const REDIS: &str = "redis_command_duration_seconds";
+pub(crate) const VERIFY_DIFFERENCES: &str = "taskweir_verify_differences";
+pub(crate) const VERIFY_TIME: &str = "taskweir_verify_timestamp_seconds";
 pub(crate) const BY_STATUS: &str = "tasks_by_status";
 pub(crate) const IN_DLQ: &str = "tasks_in_dlq_total";
 pub(crate) const PENDING: &str = "pending_tasks_total";
@@ -38,6 +40,15 @@ pub fn describe() {
         "Time between the latest event and the latest one the views have seen."
     );
     describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
+    describe_gauge!(
+        VERIFY_DIFFERENCES,
+        "Differences that the latest `taskweir verify` found."
+    );
+    describe_gauge!(
+        VERIFY_TIME,
+        Unit::Seconds,
+        "When the latest `taskweir verify` ended, seconds since the epoch."
+    );
 }
 
 pub(crate) fn submitted(queue: &QueueName, task_type: &TaskType, priority: Priority) {

@@ -7,7 +7,8 @@ use taskweir_domain::Status;
 use taskweir_store::{Store, StoreError};
 
 use crate::metrics::{
-    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, OLDEST, PENDING, STREAM_BYTES, WORKERS,
+    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, OLDEST, PENDING, STREAM_BYTES, VERIFY_DIFFERENCES,
+    VERIFY_TIME, WORKERS,
 };
 
 /// A scrape that takes longer is answered without these gauges.
@@ -46,6 +47,10 @@ async fn set(store: &Store) -> Result<(), StoreError> {
         let partition = lag.partition.0.to_string();
         metrics::gauge!(LAG_EVENTS, "partition" => partition.clone()).set(lag.events as f64);
         metrics::gauge!(LAG_SECONDS, "partition" => partition).set(lag.ms() as f64 / 1_000.0);
+    }
+    if let Some(verified) = store.verified().await? {
+        metrics::gauge!(VERIFY_DIFFERENCES).set(verified.differences as f64);
+        metrics::gauge!(VERIFY_TIME).set(verified.at_ms as f64 / 1_000.0);
     }
     // Refused on some managed servers: then the gauge is absent, and the scrape goes on.
     for (partition, bytes) in store.log_bytes().await.unwrap_or_default() {

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taskweir_domain::{EventType, Position, Recorded, Status, Task, TaskDetail, TaskId, evolve};
+use taskweir_domain::{
+    EventType, Position, Priority, Recorded, Status, Task, TaskDetail, TaskId, evolve,
+};
 use taskweir_store::{
-    BaseHead, FoldError, Hold, Partition, Standing, Store, StoreError, ViewContent, digest,
+    BaseHead, FoldError, Hold, Partition, Place, Standing, Store, StoreError, ViewContent, digest,
 };
 
 use crate::begin::from_base;
@@ -95,6 +97,7 @@ async fn verify_partition(
     compare_views(&folded.views, &views, report);
     report.digest = report.digest.wrapping_add(digest(&views));
     compare_records(partition, hold, &folded.tasks, report).await?;
+    find_strays(partition, &folded.tasks, report).await?;
     for task in folded.tasks.values() {
         report.tasks += 1;
         *report.by_status.entry(task.status()).or_default() += 1;
@@ -227,6 +230,43 @@ async fn compare_records(
         let standings = partition.standings(batch).await?;
         for ((id, folded), standing) in batch.iter().zip(standings) {
             compare_record(partition, *id, folded, &standing, report).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks for entries of queues that no task knows of.
+async fn find_strays(
+    partition: &Partition,
+    tasks: &BTreeMap<TaskId, Task>,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let mut places = vec![Place::Due, Place::Expiry];
+    let mut queues = partition.queue_flags().await?.known;
+    queues.extend(tasks.values().map(|task| task.queue.clone()));
+    for queue in queues {
+        let ready = Priority::ALL.map(|priority| Place::Ready(queue.clone(), priority));
+        places.extend(ready);
+        places.push(Place::Dead(queue));
+    }
+    let mut kinds: Vec<_> = tasks
+        .values()
+        .map(|task| (task.queue.clone(), task.task_type.clone()))
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    let parked = kinds.into_iter();
+    places.extend(parked.map(|(queue, task_type)| Place::Parked(queue, task_type)));
+    for place in &places {
+        for stray in partition.strays(place).await? {
+            // Told already, by the look at each known task.
+            let seen = matches!(place, Place::Due | Place::Parked(..));
+            if seen && stray.parse().is_ok_and(|id| tasks.contains_key(&id)) {
+                continue;
+            }
+            report.differ(format!(
+                "{stray} stands in {place}, of which its task does not know"
+            ));
         }
     }
     Ok(())

@@ -65,11 +65,14 @@ pub enum ClientCommand {
     /// Submit a task.
     #[command(after_help = help::CLIENT)]
     Submit(Box<Submit>),
-    /// Show a task.
+    /// Show a task, now or as it was.
     #[command(after_help = help::CLIENT)]
     Get {
         /// Its id.
         id: String,
+        /// As it was then: an RFC 3339 time or a position.
+        #[arg(long, value_name = "INSTANT")]
+        as_of: Option<String>,
     },
     /// List tasks, newest first.
     #[command(after_help = help::CLIENT)]
@@ -99,9 +102,23 @@ pub enum ClientCommand {
     /// Show every worker.
     #[command(after_help = help::CLIENT)]
     Workers,
-    /// Show counts by status.
+    /// Show counts by status: now, as they were, or what changed between two instants.
     #[command(after_help = help::CLIENT)]
-    Stats,
+    Stats(Stats),
+}
+
+/// Which counts to show.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// As they were then: an RFC 3339 time or a position.
+    #[arg(long, value_name = "INSTANT")]
+    pub as_of: Option<String>,
+    /// What changed since then.
+    #[arg(long, value_name = "INSTANT", conflicts_with = "as_of")]
+    pub from: Option<String>,
+    /// What changed until then; now where absent.
+    #[arg(long, value_name = "INSTANT", requires = "from")]
+    pub to: Option<String>,
 }
 
 /// A task to submit.

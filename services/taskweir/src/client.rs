@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use taskweir_client::Client;
 use taskweir_runtime::Env;
 
-use crate::cli::{ClientCommand, DeadLetters, Dlq, List, QueueAction, Submit};
+use crate::cli::{ClientCommand, DeadLetters, Dlq, List, QueueAction, Stats, Submit};
 use crate::output::{Misuse, say_json};
 
 /// Calls the gateway and prints its answer.
@@ -30,7 +30,9 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
             )
         }
         ClientCommand::Cancel { id } => (client.cancel(&id).await?, table::accepted),
-        ClientCommand::Get { id } => (client.task(&id).await?, table::task),
+        ClientCommand::Get { id, as_of } => {
+            (client.task(&id, as_of.as_deref()).await?, table::task)
+        }
         ClientCommand::List(list) => (client.tasks(&query(list)).await?, table::tasks),
         ClientCommand::History { id } => (client.history(&id).await?, table::history),
         ClientCommand::Dlq(Dlq::List(list)) => {
@@ -54,7 +56,15 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
             action: Some(QueueAction::Resume { queue }),
         } => (client.pause(&queue, false).await?, table::queue),
         ClientCommand::Workers => (client.workers().await?, table::workers),
-        ClientCommand::Stats => (client.stats().await?, table::stats),
+        ClientCommand::Stats(Stats { as_of, from, to }) => {
+            let given = [("as_of", as_of), ("from", from), ("to", to)];
+            let query: Vec<_> = present(given).collect();
+            if query.iter().any(|(name, _)| *name == "from") {
+                (client.stats_diff(&query).await?, table::diff)
+            } else {
+                (client.stats(&query).await?, table::stats)
+            }
+        }
     };
     if json {
         say_json(&answer);
@@ -119,10 +129,15 @@ fn query(list: List) -> Vec<(&'static str, String)> {
         ("limit", list.limit.map(|limit| limit.to_string())),
         ("cursor", list.cursor),
     ];
-    given
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+    present(given).collect()
+}
+
+/// The parameters that were given.
+fn present<const N: usize>(
+    given: [(&'static str, Option<String>); N],
+) -> impl Iterator<Item = (&'static str, String)> {
+    let given = given.into_iter();
+    given.filter_map(|(name, value)| Some((name, value?)))
 }
 
 fn dead_query(list: DeadLetters) -> Vec<(&'static str, String)> {

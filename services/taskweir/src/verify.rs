@@ -29,6 +29,7 @@ fn as_json(report: &Report) -> Value {
 pub async fn run(json: bool) -> anyhow::Result<()> {
     let store = serve::store_for_upkeep().await?;
     let report = taskweir_projector::verify(&store).await?;
+    store.note_verified(report.count).await?;
     if json {
         say_json(&as_json(&report));
     } else {

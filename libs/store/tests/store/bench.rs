@@ -36,15 +36,29 @@ pub fn settings(redis: &TestRedis) -> RedisSettings {
 
 impl Bench {
     pub async fn new() -> Self {
-        Self::with_partitions(1).await
+        Self::with_partitions(taskweir_testkit::partitions()).await
     }
 
     pub async fn with_partitions(partitions: usize) -> Self {
         Self::made(TestRedis::start(), partitions, Limits::default()).await
     }
 
+    /// About the partition in which a unique key places its tasks.
+    pub async fn about_key(unique: &str) -> Self {
+        let mut bench = Self::new().await;
+        let mut spec = bench.spec();
+        spec.unique_key = Some(unique.to_owned());
+        let submitter = taskweir_store::Submitter::new(&bench.store);
+        let (id, _) = submitter.submit_keyed(spec, None).await.unwrap();
+        let cancelled = bench.store.cancel(id, &Actor::anonymous()).await;
+        cancelled.expect("it waits");
+        bench.partition = bench.store.partition_of(id).unwrap();
+        bench.streams = StreamSet::of_queues(bench.partition.keys(), &["default".parse().unwrap()]);
+        bench
+    }
+
     pub async fn limited(limits: Limits) -> Self {
-        Self::made(TestRedis::start(), 1, limits).await
+        Self::made(TestRedis::start(), taskweir_testkit::partitions(), limits).await
     }
 
     async fn made(redis: TestRedis, partitions: usize, limits: Limits) -> Self {
@@ -63,6 +77,11 @@ impl Bench {
         }
     }
 
+    /// An id in the partition that this bench is about.
+    pub fn mint(&self) -> TaskId {
+        self.store.mint_in(self.partition.keys().partition())
+    }
+
     pub fn spec(&self) -> TaskSpec {
         TaskSpec::new("default".parse().unwrap(), "work".parse().unwrap())
     }
@@ -70,7 +89,7 @@ impl Bench {
     pub async fn submit_with(&self, change: impl FnOnce(&mut TaskSpec)) -> TaskId {
         let mut spec = self.spec();
         change(&mut spec);
-        let id = self.store.mint();
+        let id = self.mint();
         self.partition
             .submit(&[Submission {
                 id,

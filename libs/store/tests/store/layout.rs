@@ -90,7 +90,7 @@ async fn with_memory_full_submits_are_refused_and_the_queue_drains() {
     let running = bench.run("w").await;
     let _ = bench.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     let refused = taskweir_store::Submission {
-        id: bench.store.mint(),
+        id: bench.mint(),
         spec: bench.spec(),
         idempotency: None,
     };

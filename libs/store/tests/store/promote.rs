@@ -30,7 +30,7 @@ async fn only_what_is_due_moves_and_only_once() {
 #[tokio::test]
 async fn an_id_without_a_waiting_task_is_taken_out() {
     let bench = Bench::new().await;
-    let id = bench.store.mint();
+    let id = bench.mint();
     let _ = bench
         .redis
         .cli(&["ZADD", &bench.partition.keys().due(), "1", &id.to_string()]);

@@ -8,7 +8,7 @@ async fn a_batch_is_accepted_and_a_repeat_answers_where_each_began() {
     let bench = Bench::new().await;
     let batch: Vec<Submission> = (0..100)
         .map(|_| Submission {
-            id: bench.store.mint(),
+            id: bench.mint(),
             spec: bench.spec(),
             idempotency: None,
         })

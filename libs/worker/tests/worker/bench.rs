@@ -39,9 +39,14 @@ impl Bench {
     pub async fn new() -> Self {
         let redis = TestRedis::start();
         let settings = settings(&redis);
-        migrate(&settings, MigrateOptions { partitions: 1 })
-            .await
-            .unwrap();
+        migrate(
+            &settings,
+            MigrateOptions {
+                partitions: taskweir_testkit::partitions(),
+            },
+        )
+        .await
+        .unwrap();
         let store = Store::connect(&settings, Limits::default()).await.unwrap();
         let partition = store.partitions().remove(0);
         Self {
@@ -76,7 +81,7 @@ impl Bench {
         let mut spec = TaskSpec::new("default".parse().unwrap(), kind.parse().unwrap());
         spec.data = taskweir_domain::Json::parse(data.to_owned()).unwrap();
         change(&mut spec);
-        let id = self.store.mint();
+        let id = self.store.mint_in(self.partition.keys().partition());
         self.partition
             .submit(&[Submission {
                 id,
@@ -88,8 +93,22 @@ impl Bench {
         id
     }
 
+    pub fn partition_of(&self, id: TaskId) -> Partition {
+        self.store.partition_of(id).unwrap()
+    }
+
+    /// Events of all logs.
+    pub async fn events_in_all(&self) -> u64 {
+        let mut events = 0;
+        for partition in self.store.partitions() {
+            events += partition.log_end().await.unwrap().1;
+        }
+        events
+    }
+
     pub async fn history(&self, id: TaskId) -> Vec<Recorded> {
-        let history = self.partition.histories(&[id]).await.unwrap().remove(0);
+        let partition = self.partition_of(id);
+        let history = partition.histories(&[id]).await.unwrap().remove(0);
         history
             .entries
             .iter()
@@ -106,7 +125,7 @@ impl Bench {
     }
 
     pub async fn status(&self, id: TaskId) -> Status {
-        self.partition.records(&[id]).await.unwrap()[0]
+        self.partition_of(id).records(&[id]).await.unwrap()[0]
             .as_ref()
             .unwrap()
             .task

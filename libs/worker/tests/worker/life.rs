@@ -68,7 +68,7 @@ async fn a_library_submits_in_bulk_and_no_more_run_at_once_than_allowed() {
         bench.reaches(*id, Status::Completed).await;
     }
     assert_eq!(most.load(Ordering::SeqCst), 7);
-    let end = bench.partition.log_end().await.unwrap().1;
+    let end = bench.events_in_all().await;
     assert_eq!(end, 3 * 1_234, "three events each, and no more");
     worker.stop().await;
 }

@@ -18,7 +18,7 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Self {
-        Self::with_partitions(1).await
+        Self::with_partitions(taskweir_testkit::partitions()).await
     }
 
     pub async fn with_partitions(partitions: usize) -> Self {

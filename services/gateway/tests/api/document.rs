@@ -1,5 +1,7 @@
 use serde_json::Value;
 
+use taskweir_domain::TaskId;
+
 use crate::bench::{Bench, json};
 
 #[test]
@@ -33,7 +35,8 @@ async fn documents_probes_and_metrics_are_served() {
 #[tokio::test]
 async fn metrics_tell_of_the_system_and_have_help() {
     let bench = Bench::new().await;
-    bench.submit(r#"{"type":"a","priority":"high"}"#).await;
+    let id = bench.submit(r#"{"type":"a","priority":"high"}"#).await;
+    let partition = id.parse::<TaskId>().unwrap().partition().0;
     let metrics = bench.get("/metrics").await;
     assert!(
         metrics.headers()["content-type"]
@@ -48,7 +51,7 @@ async fn metrics_tell_of_the_system_and_have_help() {
         r#"pending_tasks_total{queue="default",priority="low"} 0"#,
         r#"tasks_in_dlq_total{queue="default"} 0"#,
         "active_workers_total 0",
-        r#"projection_lag_events{partition="0"} 1"#,
+        &format!(r#"projection_lag_events{{partition="{partition}"}} 1"#),
     ] {
         assert!(text.contains(line), "{line} not in {text}");
     }

@@ -7,7 +7,7 @@ use crate::bench::{Bench, json};
 
 /// A projector beside the gateway, so that lists have something to show.
 #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
-async fn project(bench: &Bench) {
+pub async fn project(bench: &Bench) {
     let redis = RedisSettings {
         url: bench.redis.url(),
         prefix: "tw".to_owned(),

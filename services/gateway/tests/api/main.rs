@@ -5,6 +5,7 @@
 mod access;
 mod bench;
 mod document;
+mod instants;
 mod keys;
 mod lists;
 mod refusals;

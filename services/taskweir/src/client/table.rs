@@ -74,6 +74,16 @@ pub fn tasks(answer: &Value) {
 }
 
 pub fn history(answer: &Value) {
+    let base = &answer["base"];
+    if base.is_object() {
+        say(&format!(
+            "cut at {}: it was {} after event {} of {}\n",
+            cell(&base["cut_at"]),
+            cell(&base["status"]),
+            cell(&base["version"]),
+            cell(&base["time"]),
+        ));
+    }
     list(
         &answer["events"],
         &[
@@ -131,12 +141,40 @@ pub fn stats(answer: &Value) {
     );
     let ledger = &answer["ledger"];
     say(&format!(
-        "submitted {}, accounted {}, redelivered {}, late completions refused {}\n",
+        "submitted {}, accounted {}, started twice {}, redelivered {}, late completions refused {}\n",
         cell(&ledger["submitted"]),
         cell(&ledger["accounted"]),
+        cell(&ledger["started_twice"]),
         cell(&ledger["redeliveries"]),
         cell(&ledger["late_completions_refused"]),
     ));
+}
+
+/// Numbers that are not zero, with a sign where they may fall.
+fn changes(header: &[&str], numbers: &Value, signed: bool) {
+    let numbers = numbers.as_object().into_iter().flatten();
+    let changed = numbers.filter(|(_, count)| count.as_i64() != Some(0));
+    print(
+        header,
+        changed.map(|(name, count)| {
+            let sign = if signed && count.as_i64() > Some(0) {
+                "+"
+            } else {
+                ""
+            };
+            vec![name.clone(), format!("{sign}{}", cell(count))]
+        }),
+    );
+}
+
+pub fn diff(answer: &Value) {
+    say(&format!(
+        "from {} to {}\n",
+        cell(&answer["from"]),
+        cell(&answer["to"])
+    ));
+    changes(&["Status", "Change"], &answer["totals"], true);
+    changes(&["Event", "Happened"], &answer["events"], false);
 }
 
 pub fn queue(answer: &Value) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value;
 use taskweir_store::{Limits, MigrateOptions, RedisSettings, Store, migrate};
-use taskweir_testkit::{Persistence, TestRedis, eventually, eventually_within, free_port};
+use taskweir_testkit::{
+    Persistence, TestRedis, eventually, eventually_within, free_port, partitions,
+};
 
 /// A process; killed when dropped.
 pub struct Process {
@@ -81,11 +83,12 @@ pub struct Fleet {
     pub http: reqwest::Client,
     pub services: Vec<Process>,
     lease: String,
+    env: Vec<(String, String)>,
 }
 
 impl Fleet {
     pub async fn start(lease: &str) -> Self {
-        Self::with_partitions(lease, 1).await
+        Self::with_partitions(lease, partitions()).await
     }
 
     pub async fn with_partitions(lease: &str, partitions: usize) -> Self {
@@ -97,7 +100,21 @@ impl Fleet {
         .await
     }
 
+    /// With further settings of all its processes.
+    pub async fn with_env(lease: &str, env: &[(&str, &str)]) -> Self {
+        Self::made_with(TestRedis::start_with(Persistence::Aof, &[]), lease, 1, env).await
+    }
+
     async fn made(redis: TestRedis, lease: &str, partitions: usize) -> Self {
+        Self::made_with(redis, lease, partitions, &[]).await
+    }
+
+    async fn made_with(
+        redis: TestRedis,
+        lease: &str,
+        partitions: usize,
+        env: &[(&str, &str)],
+    ) -> Self {
         let settings = RedisSettings {
             url: redis.url(),
             prefix: "tw".to_owned(),
@@ -114,6 +131,10 @@ impl Fleet {
             http: reqwest::Client::new(),
             services: Vec::new(),
             lease: lease.to_owned(),
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         };
         let address = format!("127.0.0.1:{port}");
         for service in ["gateway", "scheduler", "projector"] {
@@ -141,6 +162,7 @@ impl Fleet {
             .env("RUST_LOG", "off");
         command
             .env("LEASE_SECONDS", &self.lease)
+            .envs(self.env.iter().cloned())
             .envs(env.iter().copied());
         spawn(&mut command)
     }
@@ -154,6 +176,12 @@ impl Fleet {
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
         answer.json().await.unwrap()
+    }
+
+    /// The status of an answer.
+    pub async fn status(&self, path: &str) -> u16 {
+        let answer = self.http.get(format!("{}{path}", self.base)).send().await;
+        answer.unwrap().status().as_u16()
     }
 
     pub async fn submit(&self, task: &Value) -> String {

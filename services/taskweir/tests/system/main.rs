@@ -14,5 +14,6 @@ mod crash;
 mod dev;
 mod outage;
 mod readme;
+mod retention;
 mod traffic;
 mod verify;

@@ -61,19 +61,22 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         (&json!(3), &json!(5))
     );
 
-    let keys = fleet.store.partitions()[0].keys().clone();
     let default: QueueName = "default".parse().unwrap();
     let done: TaskId = id.parse().unwrap();
     let later: TaskId = delayed.parse().unwrap();
+    let keys_of = |id: &str| {
+        let partition = fleet.store.partition_of(id.parse().unwrap()).unwrap();
+        partition.keys().clone()
+    };
 
-    let record = keys.task(done);
+    let record = keys_of(&id).task(done);
     damage(
         &fleet,
         &["HSET", &record, "a", "9"],
         &["HSET", &record, "a", "1"],
         &[&id, "attempt: 9"],
     );
-    let due = keys.due();
+    let due = keys_of(&delayed).due();
     let score = fleet.redis.cli(&["ZSCORE", &due, &delayed]);
     damage(
         &fleet,
@@ -81,20 +84,23 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         &["ZADD", &due, &score, &delayed],
         &[&delayed, "due false"],
     );
+    let due = keys_of(&id).due();
     damage(
         &fleet,
         &["ZADD", &due, "1", &id],
         &["ZREM", &due, &id],
         &[&id, "due true"],
     );
-    let index = keys.index(Status::Scheduled, "default", "echo");
+    let index = keys_of(&delayed).index(Status::Scheduled, "default", "echo");
     damage(
         &fleet,
         &["ZREM", &index, &delayed],
         &["ZADD", &index, "0", &delayed],
         &[&index, &delayed],
     );
-    let totals = keys.totals();
+    let stray = ["ZADD", &keys_of(&id).expiry(), "1", &id];
+    damage(&fleet, &stray, &["ZREM", stray[1], &id], &[&id, "expiry"]);
+    let totals = keys_of(&id).totals();
     damage(
         &fleet,
         &["HINCRBY", &totals, "Completed|default", "1"],
@@ -102,8 +108,29 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         &[&totals, "Completed|default"],
     );
     // What cannot be put back by one command comes last.
-    by_hand(&fleet, &["DEL", &keys.task(later)]);
-    by_hand(&fleet, &["DEL", &keys.ready(&default, Priority::Normal)]);
+    let ready = keys_of(&id).ready(&default, Priority::High);
+    let entry = ["XADD", &ready, "*", "i", &id, "t", "echo", "s", "", "d", ""];
+    let entry = fleet.redis.cli(&entry);
+    let (code, report) = verify(&fleet);
+    assert_eq!((code, &report["difference_count"]), (1, &json!(1)));
+    let told = report["differences"][0].as_str().unwrap();
+    assert!(
+        told.contains(&id) && told.contains("ready:default:high"),
+        "{told}"
+    );
+    let metrics = fleet.http.get(format!("{}/metrics", fleet.base)).send();
+    let metrics = metrics.await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.contains("taskweir_verify_differences 1"),
+        "{metrics}"
+    );
+    by_hand(&fleet, &["XDEL", &ready, &entry]);
+    assert_eq!(verify(&fleet).0, 0);
+    by_hand(&fleet, &["DEL", &keys_of(&delayed).task(later)]);
+    by_hand(
+        &fleet,
+        &["DEL", &keys_of(&waiting).ready(&default, Priority::Normal)],
+    );
     let (code, report) = verify(&fleet);
     let told = report["differences"].to_string();
     assert_eq!(code, 1);

@@ -1,0 +1,186 @@
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use taskweir_domain::format_ms;
+use taskweir_testkit::eventually_within;
+
+use crate::fleet::Fleet;
+
+/// How long the load goes on.
+const LOAD: Duration = Duration::from_secs(60);
+/// Until then retention has come to its balance.
+const BALANCE: Duration = Duration::from_secs(20);
+
+/// What was seen once a second under load.
+#[derive(Default)]
+struct Seen {
+    /// Memory of Redis, bytes, before and after the middle of the time that counts.
+    early: Vec<u64>,
+    late: Vec<u64>,
+    verified: u32,
+}
+
+impl Seen {
+    fn flat(&self) -> bool {
+        let most = |samples: &[u64]| samples.iter().copied().max().unwrap_or(0);
+        let (early, late) = (most(&self.early), most(&self.late));
+        println!(
+            "memory: {early} bytes, later {late}; verified {} times",
+            self.verified
+        );
+        late as f64 <= early as f64 * 1.15
+    }
+}
+
+async fn load(fleet: &Fleet) -> Seen {
+    let quick = json!({ "initial_delay": 0.05, "jitter": 0.5 });
+    let kinds = [
+        json!({ "type": "echo", "data": { "n": 1 }, "labels": { "tenant": "a" } }),
+        json!({ "type": "fail", "data": { "times": 1 }, "retry": quick }),
+        json!({ "type": "echo", "data": "x".repeat(1_500) }),
+    ];
+    let tasks: Vec<Value> = kinds.iter().cycle().take(90).cloned().collect();
+    let began = Instant::now();
+    let mut seen = Seen::default();
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let mut round = 0_u32;
+    while began.elapsed() < LOAD {
+        tick.tick().await;
+        fleet.submit_batch(&tasks).await;
+        round += 1;
+        if round.is_multiple_of(4) {
+            let used = fleet.store.used_memory().await.unwrap();
+            if began.elapsed() > (LOAD + BALANCE) / 2 {
+                seen.late.push(used);
+            } else if began.elapsed() > BALANCE {
+                seen.early.push(used);
+            }
+        }
+        if round.is_multiple_of(20) {
+            let report = taskweir_projector::verify(&fleet.store).await.unwrap();
+            assert_eq!(report.differences, Vec::<String>::new());
+            let ledger = fleet.get("/stats").await["ledger"].clone();
+            assert_eq!(ledger["balanced"], true, "{ledger}");
+            seen.verified += 1;
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_short_retention_keeps_memory_flat_and_every_proof_holds() {
+    let fleet = Fleet::with_env("10", &[("RETENTION", "5s")]).await;
+    let _workers: Vec<_> = (0..2).map(|_| fleet.spawn("worker", &[])).collect();
+    let first = fleet.submit(&json!({ "type": "echo" })).await;
+    // It waits beyond the horizon, and is among those that complete.
+    fleet
+        .submit(&json!({ "type": "echo", "data": { "far": "ahead" }, "delay": 30 }))
+        .await;
+    let dead = json!({ "type": "fail", "data": { "fatal": true } });
+    let dead = fleet.submit(&dead).await;
+    let submitted = fleet.get(&format!("/tasks/{dead}")).await["created_at"].clone();
+    let submitted = submitted.as_str().unwrap().to_owned();
+
+    let seen = load(&fleet).await;
+    assert!(seen.verified >= 5);
+    assert!(seen.flat());
+
+    // Beyond the horizon: what ended is gone, what lives on begins with its base.
+    for path in ["", "/history", "?as_of=2020-01-01T00:00:00Z"] {
+        assert_eq!(fleet.status(&format!("/tasks/{first}{path}")).await, 404);
+    }
+    assert_eq!(
+        fleet.status(&format!("/stats?as_of={submitted}")).await,
+        410
+    );
+    assert_eq!(
+        fleet
+            .status(&format!("/tasks/{dead}?as_of={submitted}"))
+            .await,
+        410
+    );
+    assert_eq!(
+        fleet
+            .status(&format!("/tasks/{dead}?as_of=2020-01-01T00:00:00Z"))
+            .await,
+        404,
+        "it did not exist then"
+    );
+    let history = fleet.get(&format!("/tasks/{dead}/history")).await;
+    assert_eq!(history["base"]["status"], "failed");
+    assert_eq!(
+        (&history["complete"], &history["events"]),
+        (&json!(false), &json!([]))
+    );
+    let retried = fleet
+        .http
+        .post(format!("{}/dlq/failed-tasks/{dead}/retry", fleet.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(retried.status(), 202);
+    fleet
+        .reaches(&dead, "failed", Duration::from_secs(10))
+        .await;
+    assert_eq!(
+        fleet.events(&dead).await,
+        ["DlqRetried", "Started", "DeadLettered"]
+    );
+
+    // All of the load ends, and then leaves.
+    eventually_within(
+        Duration::from_secs(60),
+        "only the dead letter is left",
+        async || {
+            let tasks = fleet.get("/tasks?limit=10").await;
+            (tasks["tasks"].as_array()?.len() == 1).then_some(())
+        },
+    )
+    .await;
+    fleet.settled(Duration::from_secs(10)).await;
+    let stats = fleet.get("/stats").await;
+    assert_eq!(stats["totals"]["failed"], 1);
+    assert_eq!(
+        stats["ledger"]["submitted"],
+        stats["totals"]["completed"].as_u64().unwrap() + 1
+    );
+    eventually_within(
+        Duration::from_secs(20),
+        "the log holds no more",
+        async || {
+            let report = taskweir_projector::verify(&fleet.store).await.unwrap();
+            assert_eq!(report.differences, Vec::<String>::new());
+            (report.tasks == 1).then_some(())
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
+    let fleet = Fleet::with_env("10", &[("RETENTION", "2s")]).await;
+    let _worker = fleet.spawn("worker", &[]);
+    let task = json!({ "type": "echo", "data": { "far": "ahead" }, "delay": 6 });
+    let id = fleet.submit(&task).await;
+    let cut = async || {
+        let base = fleet.store.base_position().await.unwrap();
+        (base.ms > 0).then_some(())
+    };
+    eventually_within(Duration::from_secs(10), "its first event is cut", cut).await;
+    let waiting = fleet.get(&format!("/tasks/{id}")).await;
+    assert_eq!(
+        (&waiting["status"], &waiting["data"]),
+        (&json!("scheduled"), &task["data"])
+    );
+    let history = fleet.get(&format!("/tasks/{id}/history")).await;
+    assert_eq!(history["base"]["version"], 1);
+    assert_eq!(history["base"]["time"], waiting["created_at"]);
+    let done = fleet
+        .reaches(&id, "completed", Duration::from_secs(20))
+        .await;
+    assert_eq!(done["result"], task["data"]);
+    assert_eq!(done["created_at"], waiting["created_at"]);
+    let now = format_ms(fleet.store.server_time_ms().await.unwrap());
+    let at = fleet.get(&format!("/tasks/{id}?as_of={now}")).await;
+    assert_eq!(at["status"], "completed");
+}
