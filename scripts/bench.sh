@@ -2,9 +2,10 @@
 # Measures a release build on this machine, against a Redis of its own that keeps an append-only file
 # synced every second, with a projector running:
 # bulk enqueue by the library and drain of no-op tasks by one worker process (RUNS times TASKS tasks,
-# each run verified against its log), memory per pending and per completed task with its views,
-# POST /tasks over 64 connections, and, in a log of EVENTS events, the history of one task, `taskweir
-# verify` and `taskweir rebuild`.
+# each run verified against its log), memory per pending and per completed task with its views and after
+# retention has cut them from the log,
+# POST /tasks over 64 connections, and, in a log of EVENTS events, the history of one task, the counts of
+# an instant, `taskweir verify` and `taskweir rebuild`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tasks=${TASKS:-50000}; runs=${RUNS:-5}; events=${EVENTS:-1000000}
@@ -38,9 +39,22 @@ for run in $(seq "$runs"); do
   $bin verify >/dev/null || { echo "run $run: verify found differences"; exit 1; }
 done
 echo "median of $runs: enqueue $(awk '{ sub("/s", ""); print $2 }' "$dir/rates" | median)/s, drain $(awk '{ sub("/s", "", $4); print $4 }' "$dir/rates" | median)/s"
+trim() { # lets retention cut the whole log, and tells how fast
+  local log; log=$(cli XLEN "$(cli KEYS '*:log')")
+  RETENTION=1s $bin scheduler & scheduler=$!; pids+=("$scheduler")
+  until [ "$(cli XLEN "$(cli KEYS '*:log')")" -lt "$log" ]; do sleep 0.01; done; local began; began=$(date +%s%N)
+  until [ "$(cli XLEN "$(cli KEYS '*:log')")" = 0 ]; do sleep 0.05; done
+  echo "retention cuts $(( log * 1000000000 / ($(date +%s%N) - began) )) events/s"
+  kill "$scheduler"; wait "$scheduler" || true
+}
 echo "memory per completed task, views included: $(( ($(used) - before) / tasks )) bytes"
+trim
+echo "memory per completed task that retention has cut: $(( ($(used) - before) / tasks )) bytes"
 fresh; before=$(used); drain "$tasks" 0 >/dev/null; settle
 echo "memory per pending task, views included: $(( ($(used) - before) / tasks )) bytes"
+trim
+echo "memory per pending task whose first event retention has cut: $(( ($(used) - before) / tasks )) bytes"
+$bin verify >/dev/null || { echo "verify found differences after the cuts"; exit 1; }
 
 fresh; $bin gateway & pids+=($!)
 until curl -sf "$GATEWAY_ADDR/health/ready" >/dev/null 2>&1; do sleep 0.05; done
@@ -58,6 +72,16 @@ log=$(cli XLEN "$(cli KEYS '*:log')")
 id=$(curl -s "$GATEWAY_ADDR/tasks?limit=1" | sed 's/.*"id":"\([^"]*\)".*/\1/')
 echo -n "history of one task among $log events, 1 connection: "
 wrk -t1 -c1 -d3s --latency "http://$GATEWAY_ADDR/tasks/$id/history" | figures
+cat > "$dir/instant.lua" <<'LUA'
+local first, last = tonumber(os.getenv("FIRST")), tonumber(os.getenv("LAST"))
+request = function()
+  return wrk.format("GET", string.format("/stats?as_of=%.0f-0", math.random(first, last)))
+end
+LUA
+edge() { cli "$1" "$(cli KEYS '*:log')" "$2" "$3" COUNT 1 | head -1 | cut -d- -f1; }
+echo -n "stats of a random instant of it, 1 connection: "
+FIRST=$(edge XRANGE - +) LAST=$(edge XREVRANGE + -) \
+  wrk -t1 -c1 -d3s --latency -s "$dir/instant.lua" "http://$GATEWAY_ADDR" | figures
 for command in verify rebuild; do
   began=$(date +%s%N); $bin $command | sed 1d
   echo "$command: $(( log * 1000000000 / ($(date +%s%N) - began) )) events/s"
