@@ -82,7 +82,12 @@ impl Projector {
         };
         let read = self.partition.read_log(*at, BATCH).await?;
         let Some(next) = read.last else {
-            return Ok(self.partition.await_event(*at, IDLE_MS).await?);
+            self.partition.await_event(*at, IDLE_MS).await?;
+            // Views may have been taken away meanwhile, by hand or by a failover.
+            if self.partition.checkpoint().await? != *at {
+                self.begun = None;
+            }
+            return Ok(());
         };
         if read.malformed > 0 {
             tracing::warn!(count = read.malformed, after = %at, "skipped: entries of the log that are not events");

@@ -28,7 +28,7 @@ fn pretty(text: &str) -> String {
 }
 
 fn history(story: &Story) -> Markup {
-    let mut after: Option<TaskDetail> = None;
+    let mut after: Option<TaskDetail> = story.base.clone();
     let mut rows: Vec<(&Recorded, &str, Status, Option<u64>)> = Vec::new();
     for (entry, recorded) in story.entries.iter().zip(&story.events) {
         let before_ms = after.as_ref().map(|detail| detail.task.last.ms);
@@ -50,6 +50,18 @@ fn history(story: &Story) -> Markup {
                     th scope="col" { "Worker or person" } th scope="col" { "Cause" } th scope="col" { "Detail" }
                 } }
                 tbody {
+                    @if let Some(base) = &story.base {
+                        tr {
+                            td.num { (base.task.version) }
+                            th scope="row" { "Earlier events were cut" }
+                            td { (state_badge(base.task.status())) }
+                            td { time datetime=(format_ms(base.task.last.ms)) { (format_ms(base.task.last.ms)) } }
+                            td {} td.num { @if base.task.attempt > 0 { (base.task.attempt) } }
+                            td {}
+                            td.wide { "retention has cut the log up to " (format_ms(story.base_position.ms)) }
+                            td {}
+                        }
+                    }
                     @for (recorded, body, status, passed) in &rows {
                         @let told = recorded.event.told();
                         tr {

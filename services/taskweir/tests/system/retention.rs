@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use taskweir_domain::format_ms;
-use taskweir_testkit::eventually_within;
+use taskweir_testkit::{eventually_within, free_port};
 
 use crate::fleet::Fleet;
 
@@ -156,11 +156,88 @@ async fn a_short_retention_keeps_memory_flat_and_every_proof_holds() {
     .await;
 }
 
+/// Views made afresh from a base say what the live ones said, by a rebuild and by a projector that finds
+/// none.
+#[tokio::test]
+async fn views_come_back_from_a_base() {
+    let fleet = Fleet::with_env("10", &[("RETENTION", "2s")]).await;
+    let _worker = fleet.spawn("worker", &[]);
+    let mut tasks = vec![json!({ "type": "echo", "delay": 600, "labels": { "tenant": "a" } }); 30];
+    tasks.extend(vec![
+        json!({ "type": "fail", "data": { "fatal": true } });
+        10
+    ]);
+    tasks.extend(vec![json!({ "type": "echo" }); 50]);
+    fleet.submit_batch(&tasks).await;
+    eventually_within(
+        Duration::from_secs(20),
+        "only what lives on is left",
+        async || {
+            let report = taskweir_projector::verify(&fleet.store).await.unwrap();
+            assert_eq!(report.differences, Vec::<String>::new());
+            (report.events == 0 && report.tasks == 40).then_some(())
+        },
+    )
+    .await;
+    let answers = async || {
+        let mut answers = vec![fleet.get("/stats").await["totals"].clone()];
+        for path in [
+            "/tasks?label=tenant%3Da",
+            "/tasks?error=fatal",
+            "/dlq/failed-tasks",
+        ] {
+            answers.push(fleet.get(path).await);
+        }
+        answers
+    };
+    let before = answers().await;
+    assert_eq!(before[0]["completed"], 50);
+    assert!(
+        taskweir_projector::rebuild(&fleet.store)
+            .await
+            .unwrap()
+            .count
+            == 0
+    );
+    assert_eq!(answers().await, before);
+    for partition in fleet.store.partitions() {
+        for key in partition.view_keys().await.unwrap() {
+            assert_eq!(fleet.redis.cli(&["DEL", &key]), "1");
+        }
+    }
+    assert_ne!(answers().await, before);
+    assert!(
+        taskweir_projector::rebuild(&fleet.store)
+            .await
+            .unwrap()
+            .count
+            > 0
+    );
+    assert_eq!(answers().await, before);
+    for partition in fleet.store.partitions() {
+        partition.clear_views().await.unwrap();
+    }
+    // Its next step finds them gone.
+    fleet
+        .submit_batch(&vec![json!({ "type": "echo", "queue": "nobody" }); 8])
+        .await;
+    eventually_within(
+        Duration::from_secs(20),
+        "the projector made them",
+        async || {
+            let report = taskweir_projector::verify(&fleet.store).await.unwrap();
+            report.is_clean().then_some(())
+        },
+    )
+    .await;
+    assert_eq!(answers().await[1..], before[1..]);
+}
+
 #[tokio::test]
 async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
     let fleet = Fleet::with_env("10", &[("RETENTION", "2s")]).await;
     let _worker = fleet.spawn("worker", &[]);
-    let task = json!({ "type": "echo", "data": { "far": "ahead" }, "delay": 6 });
+    let task = json!({ "type": "echo", "data": { "far": "ahead" }, "delay": 8 });
     let id = fleet.submit(&task).await;
     let cut = async || {
         let base = fleet.store.base_position().await.unwrap();
@@ -175,6 +252,22 @@ async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
     let history = fleet.get(&format!("/tasks/{id}/history")).await;
     assert_eq!(history["base"]["version"], 1);
     assert_eq!(history["base"]["time"], waiting["created_at"]);
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let _dashboard = fleet.spawn("dashboard", &[("DASHBOARD_ADDR", &address)]);
+    let page = eventually_within(
+        Duration::from_secs(10),
+        "the page of the task",
+        async || {
+            let page = fleet
+                .http
+                .get(format!("http://{address}/tasks/{id}"))
+                .send();
+            page.await.ok()?.text().await.ok()
+        },
+    )
+    .await;
+    assert!(page.contains("Earlier events were cut"), "{page}");
     let done = fleet
         .reaches(&id, "completed", Duration::from_secs(20))
         .await;
