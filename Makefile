@@ -50,6 +50,16 @@ bench: ## measure a release build on this machine: rates, latencies, memory per 
 	$(CARGO) build --release --quiet --workspace --examples --bins
 	@scripts/bench.sh
 
+CHAOS_SECONDS ?= 120
+CHAOS_SEED ?= 1
+CHAOS_RUNS ?= 1
+
+.PHONY: chaos
+chaos: ## kill and freeze real processes under load and check every promise; CHAOS_SECONDS, _SEED, _RUNS
+	@scripts/install-tools.sh redis
+	@$(CARGO) build --quiet --bin taskweir
+	@target/debug/taskweir chaos --seconds $(CHAOS_SECONDS) --seed $(CHAOS_SEED) --runs $(CHAOS_RUNS)
+
 .PHONY: tools
 tools: ## install what development needs
 	@scripts/install-tools.sh redis chromium nextest

@@ -20,7 +20,10 @@ packages=$(cargo metadata --no-deps --format-version 1 | grep -o '"name":"taskwe
 for package in $packages; do
   for dependency in $(direct "$package"); do
     case "$dependency" in
-      redis | bb8 | bb8-redis) [ "$package" = taskweir-store ] || fail "only taskweir-store may depend on $dependency, not $package" ;;
+      # The checker reads Redis by itself: it must not share a mistake with the store.
+      redis) [[ "$package" =~ ^taskweir-(store|loadtest)$ ]] || fail "only taskweir-store and the checker may depend on $dependency, not $package" ;;
+      bb8 | bb8-redis) [ "$package" = taskweir-store ] || fail "only taskweir-store may depend on $dependency, not $package" ;;
+      taskweir-store | taskweir-domain) [ "$package" != taskweir-loadtest ] || fail "the checker must share no code with $dependency" ;;
       maud) [ "$package" = taskweir-dashboard ] || fail "only taskweir-dashboard may depend on maud, not $package" ;;
       poem-openapi) [ "$package" = taskweir-gateway ] || fail "only taskweir-gateway may depend on poem-openapi, not $package" ;;
       taskweir-testkit) fail "taskweir-testkit is for tests, not for $package" ;;
@@ -32,7 +35,7 @@ if direct taskweir-runtime | grep -q '^taskweir'; then fail "taskweir-runtime mu
 # Every outside dependency says why it is there, in the comment above it, and somebody uses it.
 awk '/^\[/ {on = ($0 == "[workspace.dependencies]")} on && /^[a-z]/ && !/^taskweir-/ && last !~ /^#/ {print; bad=1} {last=$0} END {exit bad}' \
   Cargo.toml || fail "a dependency without a reason above it"
-for manifest in libs/*/Cargo.toml services/*/Cargo.toml; do
+for manifest in libs/*/Cargo.toml services/*/Cargo.toml loadtest/Cargo.toml; do
   dir=$(dirname "$manifest")
   for dependency in $(sed -n '/dependencies\]/,/^$/ s/^\([a-z0-9-]*\)\.workspace.*/\1/p' "$manifest"); do
     grep -rqE "\b${dependency//-/_}(::|;|!)" "$dir" --include='*.rs' --include=README.md \

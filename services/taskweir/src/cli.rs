@@ -34,9 +34,41 @@ pub enum Command {
     /// Make the views afresh from the log, compare, and swap them in.
     #[command(after_help = help::VERIFY)]
     Rebuild,
+    /// Kill, freeze and cut off real processes under load, then check every promise.
+    #[command(after_help = help::CHAOS)]
+    Chaos(Chaos),
     /// Talk to a gateway.
     #[command(flatten)]
     Client(ClientCommand),
+}
+
+/// A run of chaos: a private Redis, gateways, workers, projectors and schedulers of this binary.
+#[derive(Debug, Args)]
+pub struct Chaos {
+    /// Draws the schedule of faults; the same seed is the same schedule.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How many seeds in a row, from that one on.
+    #[arg(long, default_value_t = 1)]
+    pub runs: u64,
+    /// Seconds of faults and load per run.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
+    /// When Redis syncs its append-only file.
+    #[arg(long, default_value = "everysec", value_parser = ["no", "everysec", "always"])]
+    pub fsync: String,
+    /// Only these kinds of faults; all where none is named.
+    #[arg(long = "fault", value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(taskweir_loadtest::chaos::Plan::names()))]
+    pub faults: Vec<String>,
+    /// Clients that submit.
+    #[arg(long, default_value_t = 8)]
+    pub clients: usize,
+    /// Break the product on purpose, to see the checker find it (debug builds only).
+    #[arg(long, hide = true)]
+    pub sabotage: Option<String>,
+    /// Print the schedule and each fault.
+    #[arg(long)]
+    pub verbose: bool,
 }
 
 /// A service.

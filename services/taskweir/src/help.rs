@@ -82,6 +82,7 @@ pub const MIGRATE: &str = environment!(
     "  PARTITIONS                number of partitions, read when the layout is made [1]",
 );
 pub const VERIFY: &str = environment!(redis!());
+pub const CHAOS: &str = "Needs redis-server; with a C compiler its clock is stepped too.";
 pub const GATEWAY: &str = environment!(
     redis!(),
     listen!("GATEWAY_ADDR", "127.0.0.1:8000"),

@@ -1,5 +1,6 @@
 //! Taskweir in one binary: the services, their upkeep, and the client.
 
+mod chaos;
 mod cli;
 mod client;
 mod dev;
@@ -41,6 +42,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate => serve::migrate().await,
         Command::Rebuild => rebuild::run(cli.json).await,
         Command::Verify => verify::run(cli.json).await,
+        Command::Chaos(chaos) => chaos::run(chaos, cli.json).await,
         Command::Client(command) => client::run(command, cli.json).await,
     }
 }

@@ -1,0 +1,293 @@
+//! The processes of a run, each with a way of its own to Redis.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+
+use super::Options;
+use super::plan::Role;
+use super::process::{Process, free_port};
+use super::proxy::Proxy;
+use super::server::Server;
+use crate::checker::{Claim, Evidence};
+
+/// Lease of every worker, s: short, so that a run sees many redeliveries.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
+/// Retention, s: short, so that a run sees many cuts.
+const RETENTION: &str = "15s";
+
+/// A process and its way to Redis.
+struct Member {
+    role: Role,
+    process: Option<Process>,
+    proxy: Proxy,
+    /// Where a gateway listens.
+    port: u16,
+}
+
+/// A cluster under test.
+pub(crate) struct Cluster {
+    binary: PathBuf,
+    sabotage: Option<String>,
+    dir: PathBuf,
+    members: BTreeMap<(Role, usize), Mutex<Member>>,
+    redis: Mutex<Server>,
+    url: String,
+    gateways: Vec<u16>,
+    /// When Redis was back after each time it was away.
+    backs: std::sync::Mutex<Vec<Instant>>,
+    kills: AtomicUsize,
+    faults: AtomicUsize,
+    clock_steps: bool,
+}
+
+/// What was done to a cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Faults of any kind.
+    pub faults: usize,
+    /// Processes killed.
+    pub kills: usize,
+    /// Whether Redis' clock can be set.
+    pub clock_steps: bool,
+}
+
+impl Cluster {
+    pub(crate) async fn start(options: &Options) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!(
+            "taskweir-chaos-{}-{}-{}",
+            std::process::id(),
+            options.seed,
+            options.sabotage.as_deref().unwrap_or("sound")
+        ));
+        std::fs::create_dir_all(&dir)?;
+        let redis = Server::start(&dir, &options.fsync).await?;
+        let (url, clock_steps) = (redis.url(), redis.has_clock());
+        let migrated = Command::new(&options.binary)
+            .arg("migrate")
+            .env("REDIS_URL", &url)
+            .env("RUST_LOG", "off")
+            .output()
+            .context("the binary does not run")?;
+        if !migrated.status.success() {
+            bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
+        }
+        // Never waited for: the proxies end with the runtime.
+        let proxies = TaskTracker::new();
+        let (mut members, mut gateways) = (BTreeMap::new(), Vec::new());
+        for role in Role::ALL {
+            for index in 0..role.count() {
+                let proxy = Proxy::start(redis.port(), &proxies).await?;
+                let port = free_port()?;
+                if role == Role::Gateway {
+                    gateways.push(port);
+                }
+                let member = Member {
+                    role,
+                    process: None,
+                    proxy,
+                    port,
+                };
+                members.insert((role, index), Mutex::new(member));
+            }
+        }
+        let cluster = Self {
+            binary: options.binary.clone(),
+            sabotage: options.sabotage.clone(),
+            dir,
+            members,
+            redis: Mutex::new(redis),
+            url,
+            gateways,
+            backs: std::sync::Mutex::default(),
+            kills: AtomicUsize::new(0),
+            faults: AtomicUsize::new(0),
+            clock_steps,
+        };
+        for role in Role::ALL {
+            for index in 0..role.count() {
+                cluster.revive(role, index).await?;
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// Where Redis is, without a proxy.
+    pub(crate) fn redis_url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// Where the gateways are.
+    pub(crate) fn gateways(&self) -> &[u16] {
+        &self.gateways
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            faults: self.faults.load(Ordering::Relaxed),
+            kills: self.kills.load(Ordering::Relaxed),
+            clock_steps: self.clock_steps,
+        }
+    }
+
+    pub(crate) fn note_fault(&self, kills: bool) {
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        self.kills.fetch_add(usize::from(kills), Ordering::Relaxed);
+    }
+
+    fn command(&self, member: &Member) -> Command {
+        let mut command = Command::new(&self.binary);
+        let path = std::env::vars_os().find(|(name, _)| name == "PATH");
+        command
+            .env_clear()
+            .envs(path)
+            .arg(member.role.as_str())
+            .env("REDIS_URL", member.proxy.url())
+            .env("LOG_FORMAT", "json")
+            .env("RUST_LOG", "info")
+            .env("LEASE_SECONDS", LEASE.as_secs().to_string())
+            .env("RETENTION", RETENTION)
+            .env("SHUTDOWN_GRACE", "2")
+            .env("WORKER_QUEUES", "default,bulk")
+            .env("WORKER_CONCURRENCY", "32")
+            .env("GATEWAY_ADDR", format!("127.0.0.1:{}", member.port));
+        if let Some(word) = &self.sabotage {
+            command.env("TASKWEIR_SABOTAGE", word);
+        }
+        command
+    }
+
+    /// Starts a process unless it runs.
+    pub(crate) async fn revive(&self, role: Role, index: usize) -> anyhow::Result<()> {
+        let Some(member) = self.members.get(&(role, index)) else {
+            return Ok(());
+        };
+        let mut member = member.lock().await;
+        if member.process.as_mut().is_some_and(Process::lives) {
+            return Ok(());
+        }
+        let log = self.dir.join(format!("{}-{index}.log", role.as_str()));
+        let process = Process::start(&mut self.command(&member), &log)?;
+        member.process = Some(process);
+        Ok(())
+    }
+
+    pub(crate) async fn kill(&self, role: Role, index: usize) {
+        if let Some(member) = self.members.get(&(role, index)) {
+            member.lock().await.process = None;
+        }
+    }
+
+    pub(crate) async fn freeze(&self, role: Role, index: usize, frozen: bool) {
+        if let Some(member) = self.members.get(&(role, index))
+            && let Some(process) = &member.lock().await.process
+        {
+            if frozen {
+                process.freeze();
+            } else {
+                process.thaw();
+            }
+        }
+    }
+
+    pub(crate) async fn proxy(&self, role: Role, index: usize) -> Option<Proxy> {
+        let member = self.members.get(&(role, index))?;
+        Some(member.lock().await.proxy.clone())
+    }
+
+    /// Kills Redis and brings it back.
+    pub(crate) async fn bounce_redis(&self, away: Duration) -> anyhow::Result<()> {
+        let mut redis = self.redis.lock().await;
+        redis.kill();
+        tokio::time::sleep(away).await;
+        redis.restart().await?;
+        self.note_back();
+        Ok(())
+    }
+
+    pub(crate) async fn freeze_redis(&self, away: Duration) {
+        let redis = self.redis.lock().await;
+        redis.freeze();
+        tokio::time::sleep(away).await;
+        redis.thaw();
+        self.note_back();
+    }
+
+    pub(crate) async fn step_clock(&self, ms: i64) -> std::io::Result<()> {
+        self.redis.lock().await.step_clock(ms)
+    }
+
+    fn note_back(&self) {
+        if let Ok(mut backs) = self.backs.lock() {
+            backs.push(Instant::now());
+        }
+    }
+
+    /// Ends every fault: all processes run, all ways are open.
+    pub(crate) async fn heal(&self) -> anyhow::Result<()> {
+        for (role, index) in self.members.keys() {
+            if let Some(proxy) = self.proxy(*role, *index).await {
+                proxy.silence(false);
+                proxy.delay(0);
+            }
+            self.freeze(*role, *index, false).await;
+            self.revive(*role, *index).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends whatever changes something by itself.
+    pub(crate) async fn still(&self) {
+        for role in [
+            Role::Scheduler,
+            Role::Worker,
+            Role::Gateway,
+            Role::Projector,
+        ] {
+            for index in 0..role.count() {
+                self.kill(role, index).await;
+            }
+        }
+    }
+
+    /// Which workers said that they completed which tasks.
+    pub(crate) fn claims(&self) -> anyhow::Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for index in 0..Role::Worker.count() {
+            let log = self.dir.join(format!("worker-{index}.log"));
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            claims.extend(text.lines().filter_map(Claim::read));
+        }
+        Ok(claims)
+    }
+
+    /// How long it took after each return of Redis until a task completed.
+    pub(crate) fn recoveries(&self, evidence: &Evidence) -> Vec<Duration> {
+        let backs = self
+            .backs
+            .lock()
+            .map(|backs| backs.clone())
+            .unwrap_or_default();
+        let first = |back: Instant| evidence.first_completion_after(back);
+        backs.into_iter().filter_map(first).collect()
+    }
+
+    /// Ends everything; keeps the logs where something was found.
+    pub(crate) async fn stop(&self, keep: bool) {
+        for member in self.members.values() {
+            member.lock().await.process = None;
+        }
+        self.redis.lock().await.kill();
+        if keep {
+            eprintln!("what the processes said is kept in {}", self.dir.display());
+        } else {
+            std::fs::remove_dir_all(&self.dir).ok();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A Redis whose clock can be set.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::process::{Process, free_port};
+
+/// Makes a server's clock one that can be set, see the file.
+const CLOCK: &str = include_str!("clock.c");
+
+/// A server with an append-only file.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Process,
+    dir: PathBuf,
+    fsync: String,
+    port: u16,
+    /// The library that sets its clock.
+    clock: Option<PathBuf>,
+    offset_us: i64,
+}
+
+/// Compiles the clock; none where there is no C compiler or no preloading.
+fn clock(dir: &Path) -> Option<PathBuf> {
+    let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
+    std::fs::write(&source, CLOCK).ok()?;
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-O2", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source);
+    let built = cfg!(target_os = "linux") && compile.output().ok()?.status.success();
+    built.then_some(library)
+}
+
+impl Server {
+    pub(crate) async fn start(dir: &Path, fsync: &str) -> anyhow::Result<Self> {
+        let port = free_port()?;
+        std::fs::write(dir.join("clock"), 0_i64.to_ne_bytes())?;
+        let clock = clock(dir);
+        let server = Self {
+            process: spawn(dir, fsync, port, clock.as_deref())?,
+            dir: dir.to_owned(),
+            fsync: fsync.to_owned(),
+            port,
+            clock,
+            offset_us: 0,
+        };
+        server.up().await?;
+        Ok(server)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.process.thaw();
+    }
+
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        self.process = spawn(&self.dir, &self.fsync, self.port, self.clock.as_deref())?;
+        self.up().await
+    }
+
+    /// Whether the clock can be set.
+    pub(crate) const fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// Sets the clock forward or back.
+    pub(crate) fn step_clock(&mut self, ms: i64) -> std::io::Result<()> {
+        self.offset_us += ms * 1_000;
+        // In place, for the server has mapped the file.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(self.dir.join("clock"))?;
+        file.write_all(&self.offset_us.to_ne_bytes())
+    }
+
+    /// Waits until it answers, loading included.
+    async fn up(&self) -> anyhow::Result<()> {
+        let client = redis::Client::open(self.url())?;
+        for _ in 0..2_000 {
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+                let pong: Result<String, _> = redis::cmd("PING").query_async(&mut connection).await;
+                if pong.is_ok() {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bail!("redis-server did not come up on port {}", self.port)
+    }
+}
+
+fn spawn(dir: &Path, fsync: &str, port: u16, clock: Option<&Path>) -> anyhow::Result<Process> {
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--appendfsync",
+            fsync,
+            "--loglevel",
+            "warning",
+        ])
+        .arg("--dir")
+        .arg(dir);
+    if let Some(library) = clock {
+        command
+            .env("LD_PRELOAD", library)
+            .env("CHAOS_CLOCK", dir.join("clock"));
+    }
+    Process::start(&mut command, &dir.join("redis.log")).context("redis-server is not installed")
+}

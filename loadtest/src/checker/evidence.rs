@@ -1,0 +1,317 @@
+//! What is left in Redis after a run, read raw.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+
+use super::tap::{Entry, Position, RawEvent, Tap, connect, keys};
+use super::{Claim, Submit};
+
+/// A partition's keys, read raw.
+#[derive(Debug, Default)]
+pub(crate) struct Partition {
+    /// Everything before the kind of a key, such as `tw:{p0-0}:`.
+    pub(crate) prefix: String,
+    /// Positions in the log now.
+    pub(crate) log: Vec<Position>,
+    /// Base: field to value.
+    pub(crate) base: BTreeMap<String, String>,
+    /// Checkpoint of the views.
+    pub(crate) checkpoint: Option<Position>,
+    /// Records by task id.
+    pub(crate) records: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) due: BTreeMap<String, f64>,
+    pub(crate) expiry: BTreeMap<String, f64>,
+    /// Streams by name (`ready:<queue>:<priority>`, `dlq:<queue>`).
+    pub(crate) streams: BTreeMap<String, Vec<Entry>>,
+    /// Entries of ready streams that a consumer holds, by stream.
+    pub(crate) held: BTreeMap<String, Vec<String>>,
+    /// Members of the parked sets.
+    pub(crate) parked: Vec<String>,
+    /// The counters of the views: `status|queue|type` to number.
+    pub(crate) counts: BTreeMap<String, i64>,
+}
+
+/// Everything a check looks at.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Every event ever seen, by log and position.
+    pub events: BTreeMap<String, BTreeMap<Position, RawEvent>>,
+    /// What clients were told, by idempotency key.
+    pub journal: BTreeMap<String, Submit>,
+    /// What workers said.
+    pub claims: Vec<Claim>,
+    /// Whether the system came to rest.
+    pub settled: bool,
+    pub(crate) partitions: BTreeMap<String, Partition>,
+}
+
+async fn hash(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> redis::RedisResult<BTreeMap<String, String>> {
+    redis::cmd("HGETALL").arg(key).query_async(connection).await
+}
+
+async fn scores(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> redis::RedisResult<BTreeMap<String, f64>> {
+    redis::cmd("ZRANGE")
+        .arg(key)
+        .arg(&["0", "-1", "WITHSCORES"])
+        .query_async(connection)
+        .await
+}
+
+async fn stream(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> redis::RedisResult<Vec<Entry>> {
+    redis::cmd("XRANGE")
+        .arg(key)
+        .arg(&["-", "+"])
+        .query_async(connection)
+        .await
+}
+
+/// Entries that consumers hold; none where the stream has no group.
+async fn held(connection: &mut MultiplexedConnection, key: &str) -> Vec<String> {
+    let pending: redis::RedisResult<Vec<(String, String, u64, u64)>> = redis::cmd("XPENDING")
+        .arg(key)
+        .arg(&["workers", "-", "+", "1000000"])
+        .query_async(connection)
+        .await;
+    pending
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(entry, ..)| entry)
+        .collect()
+}
+
+impl Partition {
+    async fn read(connection: &mut MultiplexedConnection, log: &str) -> anyhow::Result<Self> {
+        let prefix = log.trim_end_matches("log").to_owned();
+        let key = |name: &str| format!("{prefix}{name}");
+        let mut partition = Self {
+            log: stream(connection, log)
+                .await?
+                .into_iter()
+                .filter_map(|(position, _)| position.parse().ok())
+                .collect(),
+            base: hash(connection, &key("base")).await?,
+            due: scores(connection, &key("due")).await?,
+            expiry: scores(connection, &key("expiry")).await?,
+            ..Self::default()
+        };
+        // Braces stand for themselves in a pattern.
+        for found in keys(connection, &format!("{prefix}*")).await? {
+            let Some(name) = found.strip_prefix(&prefix) else {
+                continue;
+            };
+            if let Some(id) = name.strip_prefix("task:") {
+                partition
+                    .records
+                    .insert(id.to_owned(), hash(connection, &found).await?);
+            } else if name.starts_with("ready:") {
+                let entries = stream(connection, &found).await?;
+                partition.streams.insert(name.to_owned(), entries);
+                partition
+                    .held
+                    .insert(name.to_owned(), held(connection, &found).await);
+            } else if name.starts_with("dlq:") {
+                let entries = stream(connection, &found).await?;
+                partition.streams.insert(name.to_owned(), entries);
+            } else if name.starts_with("parked:") {
+                partition
+                    .parked
+                    .extend(scores(connection, &found).await?.into_keys());
+            } else if name.starts_with("checkpoint:views-") {
+                let at: String = redis::cmd("GET")
+                    .arg(&found)
+                    .query_async(connection)
+                    .await?;
+                partition.checkpoint = at.parse().ok();
+            } else if name.starts_with("view:") && name.ends_with(":counts") {
+                let counts = hash(connection, &found).await?;
+                let read = |(field, count): (String, String)| Some((field, count.parse().ok()?));
+                partition.counts = counts.into_iter().filter_map(read).collect();
+            }
+        }
+        partition.prefix = prefix;
+        Ok(partition)
+    }
+
+    /// Up to here retention has cut the log.
+    pub(crate) fn base_position(&self) -> Position {
+        let position = self.base.get("position").and_then(|text| text.parse().ok());
+        position.unwrap_or_default()
+    }
+}
+
+/// Waits until nothing waits or runs and the views have come to the end of the log.
+pub async fn rest(url: &str) {
+    loop {
+        if is_at_rest(url).await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn is_at_rest(url: &str) -> anyhow::Result<bool> {
+    let mut connection = connect(url).await?;
+    for log in keys(&mut connection, "*:log").await? {
+        let prefix = log.trim_end_matches("log");
+        let due: u64 = redis::cmd("ZCARD")
+            .arg(format!("{prefix}due"))
+            .query_async(&mut connection)
+            .await?;
+        let mut waiting = due;
+        for ready in keys(&mut connection, &format!("{prefix}ready:*")).await? {
+            let length: u64 = redis::cmd("XLEN")
+                .arg(ready)
+                .query_async(&mut connection)
+                .await?;
+            waiting += length;
+        }
+        for parked in keys(&mut connection, &format!("{prefix}parked:*")).await? {
+            let length: u64 = redis::cmd("ZCARD")
+                .arg(parked)
+                .query_async(&mut connection)
+                .await?;
+            waiting += length;
+        }
+        let last: Vec<Entry> = redis::cmd("XREVRANGE")
+            .arg(&log)
+            .arg(&["+", "-", "COUNT", "1"])
+            .query_async(&mut connection)
+            .await?;
+        let mut seen = true;
+        if let Some((last, _)) = last.first() {
+            let checkpoints = keys(&mut connection, &format!("{prefix}checkpoint:views-*")).await?;
+            seen = false;
+            for checkpoint in checkpoints {
+                let at: String = redis::cmd("GET")
+                    .arg(checkpoint)
+                    .query_async(&mut connection)
+                    .await?;
+                seen |= at == *last;
+            }
+        }
+        if waiting > 0 || !seen {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Evidence {
+    /// Reads what is left.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn gather(
+        url: &str,
+        tap: &Tap,
+        journal: BTreeMap<String, Submit>,
+        claims: Vec<Claim>,
+        settled: bool,
+    ) -> anyhow::Result<Self> {
+        let mut connection = connect(url).await?;
+        let mut partitions = BTreeMap::new();
+        for log in keys(&mut connection, "*:log").await? {
+            partitions.insert(log.clone(), Partition::read(&mut connection, &log).await?);
+        }
+        Ok(Self {
+            events: tap.taken(),
+            journal,
+            claims,
+            settled,
+            partitions,
+        })
+    }
+
+    /// Whether an event ends the life of its task: ended or failed.
+    pub(crate) fn ends(&self, event: &RawEvent) -> bool {
+        match event.kind.as_str() {
+            "Completed" | "DeadLettered" | "Cancelled" | "Expired" => true,
+            // Where a cancel was asked for, a failure, a loss or a release is the end.
+            "AttemptFailed" | "LeaseExpired" | "Released" => self.asked_before(event),
+            _ => false,
+        }
+    }
+
+    /// Whether a cancel was asked for in the attempt that an event settles.
+    fn asked_before(&self, event: &RawEvent) -> bool {
+        let events = self
+            .events
+            .values()
+            .find(|events| events.contains_key(&event.position));
+        let mut previous = event.previous.clone();
+        while let Some(before) = previous
+            .parse()
+            .ok()
+            .and_then(|position: Position| events?.get(&position))
+        {
+            match before.kind.as_str() {
+                "CancelRequested" => return true,
+                "Progressed" | "LateCompletionRefused" => previous.clone_from(&before.previous),
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Events that were seen and that retention has cut since.
+    pub(crate) fn cut(&self) -> u64 {
+        let cut = self.events.iter().map(|(log, events)| {
+            let base = self
+                .partitions
+                .get(log)
+                .map_or_else(Position::default, Partition::base_position);
+            events.range(..=base).count() as u64
+        });
+        cut.sum()
+    }
+
+    /// How long after an instant the first completion was seen.
+    #[must_use]
+    pub fn first_completion_after(&self, back: Instant) -> Option<Duration> {
+        let completions = self.events.values().flat_map(BTreeMap::values);
+        completions
+            .filter(|event| event.kind == "Completed")
+            .filter_map(|event| event.seen.checked_duration_since(back))
+            .min()
+    }
+
+    /// The longest time from a start that was lost to the next start, ms.
+    pub(crate) fn longest_redelivery_ms(&self) -> u64 {
+        let mut longest = 0;
+        for events in self.events.values() {
+            let mut lost: BTreeMap<&str, Instant> = BTreeMap::new();
+            let mut started: BTreeMap<&str, Instant> = BTreeMap::new();
+            for event in events.values() {
+                match event.kind.as_str() {
+                    "Started" => {
+                        if let Some(at) = lost.remove(event.id.as_str()) {
+                            let span = event.seen.saturating_duration_since(at).as_millis();
+                            longest = longest.max(u64::try_from(span).unwrap_or(u64::MAX));
+                        }
+                        started.insert(&event.id, event.seen);
+                    }
+                    "LeaseExpired" if event.body["started"] == true => {
+                        if let Some(at) = started.get(event.id.as_str()) {
+                            lost.entry(&event.id).or_insert(*at);
+                        }
+                    }
+                    _ => {
+                        lost.remove(event.id.as_str());
+                    }
+                }
+            }
+        }
+        longest
+    }
+}
