@@ -46,6 +46,9 @@ pub struct Options {
 /// How long the system has, once healed, to bring every task to its end.
 const SETTLE: Duration = Duration::from_secs(90);
 
+/// The same where it was broken on purpose: it may never come to rest.
+const SETTLE_BROKEN: Duration = Duration::from_secs(10);
+
 /// Runs chaos and checks what is left.
 ///
 /// # Errors
@@ -63,14 +66,19 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let tapping = tasks.spawn(tap.clone().follow(stop_tap.clone()));
     let journal = client::Journal::default();
     client::start(options, &cluster, &journal, &stop_load, &tasks);
-    nemesis::run(&plan, &cluster, &tasks, options.verbose).await?;
+    nemesis::run(&plan, &cluster, &tap, &tasks, options.verbose).await?;
     stop_load.cancel();
     cluster.heal().await?;
-    let settled = tokio::time::timeout(SETTLE, checker::rest(&cluster.redis_url())).await;
+    let settle = if options.sabotage.is_some() {
+        SETTLE_BROKEN
+    } else {
+        SETTLE
+    };
+    let settled = tokio::time::timeout(settle, checker::rest(&cluster.redis_url())).await;
     journal.close(Duration::from_secs(30)).await;
     // What was acknowledged last must come to its end too.
     let settled = settled.is_ok()
-        && tokio::time::timeout(SETTLE, checker::rest(&cluster.redis_url()))
+        && tokio::time::timeout(settle, checker::rest(&cluster.redis_url()))
             .await
             .is_ok();
     // From here on nothing may change: no cut, no redelivery.
@@ -79,15 +87,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     stop_tap.cancel();
     tasks.close();
     tapping.await.context("the tap ended")?;
-    let evidence = Evidence::gather(
-        &cluster.redis_url(),
-        &tap,
-        journal.taken(),
-        cluster.claims()?,
-        settled,
-    )
-    .await
-    .context("reading what is left")?;
+    let mut evidence = Evidence::gather(&cluster.redis_url(), &tap)
+        .await
+        .context("reading what is left")?;
+    evidence.journal = journal.taken();
+    evidence.claims = cluster.claims()?;
+    evidence.settled = settled;
+    evidence.lossy = plan.loses();
     let findings = checker::check(&evidence);
     tasks.wait().await;
     let recoveries = cluster.recoveries(&evidence);

@@ -1,7 +1,7 @@
 //! The only place that draws random numbers; they enter the core as values.
 
 use rand::RngExt;
-use taskweir_domain::{PartitionIndex, TaskId};
+use taskweir_domain::{Holder, PartitionIndex, TaskId};
 
 /// A number from 0 to 1, for jitter.
 #[must_use]
@@ -19,6 +19,16 @@ pub fn nonce() -> String {
     (0..12)
         .map(|i| char::from(ALPHABET[(bits >> (i * 5)) as usize & 31]))
         .collect()
+}
+
+/// Who holds what a worker starts now: with a nonce, so that attempts which a failover has made equal
+/// are told apart.
+#[must_use]
+pub fn holder(worker: &str) -> Holder {
+    if crate::sabotage::holders_are_alike() {
+        return Holder::new("worker", "x");
+    }
+    Holder::new(worker, &nonce())
 }
 
 /// A whole number below `bound`, for placing tasks.

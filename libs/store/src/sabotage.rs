@@ -10,14 +10,14 @@ const MUTATIONS: [(&str, &str, &str); 6] = [
         "local mine = true",
     ),
     (
-        "start-without-nonce",
-        "'a', attempt, 'h', holder, 'L', ARGV[3])",
-        "'a', attempt, 'h', holder, 'L', ARGV[3])",
-    ),
-    (
         "reclaim-without-compare",
         "if named and not (expected and fits) then",
         "named = r[1] ~= false; if false then",
+    ),
+    (
+        "reclaim-without-compare",
+        "if #redis.call('XCLAIM', stream, group, ARGV[2], lease, entry, 'JUSTID') == 0 then",
+        "if false then",
     ),
     (
         "apply-without-checkpoint",
@@ -36,13 +36,21 @@ const MUTATIONS: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// Whether all holders are one: then the attempt number alone is the fence.
+pub(crate) fn holders_are_alike() -> bool {
+    #[cfg(debug_assertions)]
+    return word().as_deref() == Some("start-without-nonce");
+    #[cfg(not(debug_assertions))]
+    false
+}
+
 /// The word of the environment.
 #[cfg(debug_assertions)]
 #[expect(
     clippy::disallowed_methods,
     reason = "no setting of the product: it exists in debug builds alone"
 )]
-pub(crate) fn word() -> Option<String> {
+fn word() -> Option<String> {
     std::env::var("TASKWEIR_SABOTAGE").ok()
 }
 
@@ -50,8 +58,8 @@ pub(crate) fn word() -> Option<String> {
 #[cfg(debug_assertions)]
 pub(crate) fn broken(code: String) -> String {
     let Some(word) = word() else { return code };
-    let mutation = MUTATIONS.iter().find(|(name, ..)| *name == word);
-    mutation.map_or(code.clone(), |(_, sound, broken)| code.replace(sound, broken))
+    let mine = MUTATIONS.iter().filter(|(name, ..)| *name == word);
+    mine.fold(code, |code, (_, sound, broken)| code.replace(sound, broken))
 }
 
 /// A script as it is wanted: sound.
@@ -68,7 +76,9 @@ mod tests {
     #[test]
     fn every_mutation_finds_what_it_breaks() {
         for (word, sound, _) in MUTATIONS {
-            let hit = Script::ALL.iter().any(|script| script.source().contains(sound));
+            let hit = Script::ALL
+                .iter()
+                .any(|script| script.source().contains(sound));
             assert!(hit, "{word} breaks nothing");
         }
     }

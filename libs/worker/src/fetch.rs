@@ -277,7 +277,7 @@ impl Fetcher {
         if known.is_empty() {
             return;
         }
-        let holder = Holder::new(&self.lane.config.id, &entropy::nonce());
+        let holder = entropy::holder(&self.lane.config.id);
         let starting: Vec<Starting> = known
             .iter()
             .map(|begin| Starting {

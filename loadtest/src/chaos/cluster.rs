@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use super::plan::Role;
 use super::process::{Process, free_port};
 use super::proxy::Proxy;
 use super::server::Server;
-use crate::checker::{Claim, Evidence};
+use crate::checker::{Claim, Evidence, Tap};
 
 /// Lease of every worker, s: short, so that a run sees many redeliveries.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
@@ -38,13 +39,15 @@ pub(crate) struct Cluster {
     dir: PathBuf,
     members: BTreeMap<(Role, usize), Mutex<Member>>,
     redis: Mutex<Server>,
-    url: String,
+    url: std::sync::Mutex<String>,
     gateways: Vec<u16>,
     /// When Redis was back after each time it was away.
     backs: std::sync::Mutex<Vec<Instant>>,
     kills: AtomicUsize,
     faults: AtomicUsize,
     clock_steps: bool,
+    /// How much each worker had said at the latest failover: what it claimed before may be lost.
+    said: std::sync::Mutex<BTreeMap<usize, u64>>,
 }
 
 /// What was done to a cluster.
@@ -103,12 +106,13 @@ impl Cluster {
             dir,
             members,
             redis: Mutex::new(redis),
-            url,
+            url: std::sync::Mutex::new(url),
             gateways,
             backs: std::sync::Mutex::default(),
             kills: AtomicUsize::new(0),
             faults: AtomicUsize::new(0),
             clock_steps,
+            said: std::sync::Mutex::default(),
         };
         for role in Role::ALL {
             for index in 0..role.count() {
@@ -120,7 +124,8 @@ impl Cluster {
 
     /// Where Redis is, without a proxy.
     pub(crate) fn redis_url(&self) -> String {
-        self.url.clone()
+        let url = self.url.lock().unwrap_or_else(PoisonError::into_inner);
+        url.clone()
     }
 
     /// Where the gateways are.
@@ -219,6 +224,39 @@ impl Cluster {
         self.note_back();
     }
 
+    /// Lets a replica take over that is behind by a while, as an operator would by hand.
+    pub(crate) async fn fail_over(&self, behind: Duration, tap: &Tap) -> anyhow::Result<()> {
+        let mut redis = self.redis.lock().await;
+        let number = self.faults.load(Ordering::Relaxed);
+        let replica = redis
+            .replica(&self.dir.join(format!("replica-{number}")))
+            .await?;
+        replica.say(&["REPLICAOF", "NO", "ONE"]).await?;
+        // What the old one is told from here on is lost.
+        tokio::time::sleep(behind).await;
+        redis.kill();
+        *redis = replica;
+        for key in self.members.keys() {
+            if let Some(proxy) = self.proxy(key.0, key.1).await {
+                proxy.lead(redis.port());
+            }
+        }
+        *self.url.lock().unwrap_or_else(PoisonError::into_inner) = redis.url();
+        tap.rewind(redis.url()).await?;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for index in 0..Role::Worker.count() {
+            let length = std::fs::metadata(self.worker_log(index)).map_or(0, |file| file.len());
+            said.insert(index, length);
+        }
+        drop(said);
+        self.note_back();
+        Ok(())
+    }
+
+    fn worker_log(&self, index: usize) -> PathBuf {
+        self.dir.join(format!("worker-{index}.log"))
+    }
+
     pub(crate) async fn step_clock(&self, ms: i64) -> std::io::Result<()> {
         self.redis.lock().await.step_clock(ms)
     }
@@ -260,8 +298,11 @@ impl Cluster {
     pub(crate) fn claims(&self) -> anyhow::Result<Vec<Claim>> {
         let mut claims = Vec::new();
         for index in 0..Role::Worker.count() {
-            let log = self.dir.join(format!("worker-{index}.log"));
-            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let from = said.get(&index).copied().unwrap_or(0);
+            let log = std::fs::read(self.worker_log(index)).unwrap_or_default();
+            let from = usize::try_from(from).unwrap_or(usize::MAX).min(log.len());
+            let text = String::from_utf8_lossy(&log[from..]);
             claims.extend(text.lines().filter_map(Claim::read));
         }
         Ok(claims)

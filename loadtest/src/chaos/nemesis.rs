@@ -8,11 +8,13 @@ use tokio_util::task::TaskTracker;
 
 use super::cluster::Cluster;
 use super::plan::{Fault, Plan};
+use crate::checker::Tap;
 
 /// Does what the plan says, when it says it; returns when it is over and every fault has ended.
 pub(crate) async fn run(
     plan: &Plan,
     cluster: &Arc<Cluster>,
+    tap: &Tap,
     tasks: &TaskTracker,
     verbose: bool,
 ) -> anyhow::Result<()> {
@@ -24,7 +26,7 @@ pub(crate) async fn run(
             println!("{:8.3} s  {}", began.elapsed().as_secs_f64(), step.fault);
         }
         cluster.note_fault(step.fault.kills());
-        running.push(tasks.spawn(inflict(step.fault, Arc::clone(cluster))));
+        running.push(tasks.spawn(inflict(step.fault, Arc::clone(cluster), tap.clone())));
     }
     sleep_until(began + plan.length).await;
     for fault in running {
@@ -33,7 +35,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-async fn inflict(fault: Fault, cluster: Arc<Cluster>) -> anyhow::Result<()> {
+async fn inflict(fault: Fault, cluster: Arc<Cluster>, tap: Tap) -> anyhow::Result<()> {
     let ms = Duration::from_millis;
     match fault {
         Fault::Kill(role, index, away) => {
@@ -67,6 +69,7 @@ async fn inflict(fault: Fault, cluster: Arc<Cluster>) -> anyhow::Result<()> {
                 proxy.silence(false);
             }
         }
+        Fault::Failover(behind) => cluster.fail_over(ms(behind), &tap).await?,
         Fault::Clock(by) => cluster.step_clock(by).await?,
     }
     Ok(())

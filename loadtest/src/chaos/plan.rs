@@ -68,13 +68,18 @@ pub enum Fault {
     Silence(Role, usize, u64),
     /// Redis' clock is set forward or back by ms.
     Clock(i64),
+    /// A replica that is behind by ms takes over: what Redis was told meanwhile is lost.
+    Failover(u64),
 }
 
 impl Fault {
     /// Whether it kills a process.
     #[must_use]
     pub const fn kills(&self) -> bool {
-        matches!(self, Self::Kill(..) | Self::KillRedis(_))
+        matches!(
+            self,
+            Self::Kill(..) | Self::KillRedis(_) | Self::Failover(_)
+        )
     }
 }
 
@@ -97,6 +102,7 @@ impl fmt::Display for Fault {
                 write!(f, "silence {} {index} for {ms} ms", role.as_str())
             }
             Self::Clock(ms) => write!(f, "set redis' clock by {ms} ms"),
+            Self::Failover(ms) => write!(f, "fail over to a replica that is {ms} ms behind"),
         }
     }
 }
@@ -124,7 +130,7 @@ const MEAN_GAP: f64 = 0.8;
 /// The last faults come so long before the end.
 const TAIL: Duration = Duration::from_secs(3);
 /// Weights of the kinds of faults.
-const WEIGHTS: [(&str, u32); 11] = [
+const WEIGHTS: [(&str, u32); 12] = [
     ("kill-worker", 22),
     ("kill-scheduler", 8),
     ("kill-projector", 8),
@@ -136,7 +142,12 @@ const WEIGHTS: [(&str, u32); 11] = [
     ("delay", 8),
     ("silence", 5),
     ("clock", 5),
+    // It loses what was acknowledged: only where it is asked for.
+    (FAILOVER, 0),
 ];
+/// Weight of a failover where it is asked for.
+const FAILOVER_WEIGHT: u32 = 6;
+const FAILOVER: &str = "failover";
 
 impl Plan {
     /// The names of faults, for choosing some.
@@ -144,13 +155,25 @@ impl Plan {
         WEIGHTS.iter().map(|(name, _)| *name)
     }
 
+    /// Whether it loses what was acknowledged.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        let mut faults = self.steps.iter().map(|step| step.fault);
+        faults.any(|fault| matches!(fault, Fault::Failover(_)))
+    }
+
     /// Draws a schedule. `only` names the kinds of faults to draw from; all where it is empty.
     #[must_use]
     pub fn draw(seed: u64, length: Duration, only: &[String]) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
+        let wanted = |name: &str| only.iter().any(|wanted| wanted == name);
         let kinds: Vec<(&str, u32)> = WEIGHTS
             .into_iter()
-            .filter(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name))
+            .filter(|(name, _)| only.is_empty() || wanted(name))
+            .map(|(name, weight)| match name {
+                FAILOVER if wanted(name) => (name, FAILOVER_WEIGHT),
+                _ => (name, weight),
+            })
             .collect();
         let sum: u32 = kinds.iter().map(|(_, weight)| weight).sum();
         let mut steps = Vec::new();
@@ -218,6 +241,7 @@ fn draw_fault(dice: &mut StdRng, name: &str) -> Fault {
             let (role, index) = any(dice);
             Fault::Silence(role, index, dice.random_range(500..5_000))
         }
+        FAILOVER => Fault::Failover(dice.random_range(50..1_500)),
         _ => Fault::Clock(dice.random_range(-4_000..4_000)),
     }
 }

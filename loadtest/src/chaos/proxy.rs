@@ -51,6 +51,12 @@ impl Proxy {
         self.state.cut.notify_waiters();
     }
 
+    /// Leads new connections to another server, and closes the old ones.
+    pub(crate) fn lead(&self, upstream: u16) {
+        self.state.upstream.store(upstream, Ordering::SeqCst);
+        self.cut();
+    }
+
     pub(crate) fn delay(&self, ms: u64) {
         self.state.delay_ms.store(ms, Ordering::SeqCst);
     }

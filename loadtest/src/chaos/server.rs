@@ -95,6 +95,32 @@ impl Server {
         file.write_all(&self.offset_us.to_ne_bytes())
     }
 
+    /// A replica of this one, with everything it has.
+    pub(crate) async fn replica(&self, dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let replica = Self::start(dir, &self.fsync).await?;
+        replica
+            .say(&["REPLICAOF", "127.0.0.1", &self.port.to_string()])
+            .await?;
+        for _ in 0..2_000 {
+            let info = replica.say(&["INFO", "replication"]).await?;
+            if info.contains("master_link_status:up") {
+                return Ok(replica);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bail!("the replica does not come up")
+    }
+
+    /// Runs a command.
+    pub(crate) async fn say(&self, command: &[&str]) -> anyhow::Result<String> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut cmd = redis::cmd(command[0]);
+        cmd.arg(&command[1..]);
+        Ok(cmd.query_async(&mut connection).await?)
+    }
+
     /// Waits until it answers, loading included.
     async fn up(&self) -> anyhow::Result<()> {
         let client = redis::Client::open(self.url())?;

@@ -1,12 +1,12 @@
 //! A copy of every event, taken while the run goes on: retention may cut what the check needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -60,19 +60,20 @@ pub struct RawEvent {
 pub(crate) type Entry = (String, Vec<(String, String)>);
 
 impl RawEvent {
-    fn read((position, fields): Entry) -> anyhow::Result<Self> {
-        let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-        if names != ["t", "i", "n", "b", "d"] {
-            bail!("entry {position} of the log has the fields {names:?}");
-        }
-        let field = |index: usize| fields[index].1.clone();
-        Ok(Self {
-            position: position.parse().ok().context("a position")?,
-            kind: field(0).trim_end_matches(".1").to_owned(),
-            id: field(1),
-            version: field(2).parse().context("a version")?,
-            previous: field(3),
-            body: serde_json::from_str(&field(4)).context("a body")?,
+    /// `None` where its position cannot be read. What cannot be read otherwise stays as it is: the
+    /// check will not know what to make of it, and say so.
+    fn read((position, fields): Entry) -> Option<Self> {
+        let field = |index: usize, name: &str| {
+            let found = fields.get(index).filter(|(found, _)| found == name);
+            found.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        Some(Self {
+            position: position.parse().ok()?,
+            kind: field(0, "t").trim_end_matches(".1").to_owned(),
+            id: field(1, "i"),
+            version: field(2, "n").parse().unwrap_or(0),
+            previous: field(3, "b"),
+            body: serde_json::from_str(&field(4, "d")).unwrap_or_default(),
             seen: Instant::now(),
         })
     }
@@ -83,8 +84,9 @@ type Logs = BTreeMap<String, BTreeMap<Position, RawEvent>>;
 /// Everything that was ever seen in the logs.
 #[derive(Debug, Clone)]
 pub struct Tap {
-    url: String,
+    url: Arc<Mutex<String>>,
     seen: Arc<Mutex<Logs>>,
+    trouble: Arc<Mutex<String>>,
 }
 
 /// A connection of the checker's own.
@@ -127,9 +129,52 @@ impl Tap {
     #[must_use]
     pub fn new(url: String) -> Self {
         Self {
-            url,
+            url: Arc::new(Mutex::new(url)),
             seen: Arc::default(),
+            trouble: Arc::default(),
         }
+    }
+
+    fn url(&self) -> String {
+        let url = self.url.lock().unwrap_or_else(PoisonError::into_inner);
+        url.clone()
+    }
+
+    /// Goes over to another server, and forgets what its logs do not hold: that is lost.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn rewind(&self, url: String) -> anyhow::Result<()> {
+        let mut connection = connect(&url).await?;
+        // Nothing is read until what is lost has been forgotten.
+        self.point_to(String::new());
+        let known: Vec<String> = self.logs().keys().cloned().collect();
+        for log in known {
+            let entries: Vec<Entry> = redis::cmd("XRANGE")
+                .arg(&log)
+                .arg(&["-", "+"])
+                .query_async(&mut connection)
+                .await?;
+            let there: BTreeSet<Position> = entries
+                .iter()
+                .filter_map(|(position, _)| position.parse().ok())
+                .collect();
+            let Some(first) = there.first().copied() else {
+                continue;
+            };
+            if let Some(events) = self.logs().get_mut(&log) {
+                // What was cut before stays; beyond it only what is there.
+                events.retain(|position, _| *position < first || there.contains(position));
+            }
+        }
+        self.point_to(url);
+        Ok(())
+    }
+
+    fn point_to(&self, url: String) {
+        // With the logs in hand, so that no event of the old server comes after this.
+        let _logs = self.logs();
+        *self.url.lock().unwrap_or_else(PoisonError::into_inner) = url;
     }
 
     fn logs(&self) -> std::sync::MutexGuard<'_, Logs> {
@@ -147,8 +192,11 @@ impl Tap {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => return,
-                // Redis is away, or frozen: it goes on where it was.
-                _ = self.read_on() => tokio::time::sleep(Duration::from_millis(20)).await,
+                read = self.read_on() => {
+                    // Redis is away, or frozen: it goes on where it was.
+                    self.note_trouble(read.err());
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         }
     }
@@ -160,7 +208,7 @@ impl Tap {
     pub async fn catch_up(&self, limit: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         loop {
-            let mut connection = connect(&self.url).await?;
+            let mut connection = connect(&self.url()).await?;
             let mut behind = false;
             for log in keys(&mut connection, "*:log").await? {
                 let last: Vec<Entry> = redis::cmd("XREVRANGE")
@@ -175,10 +223,17 @@ impl Tap {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("the tap does not come to the end of the log");
+                let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                bail!("the tap does not come to the end of the log: {trouble}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Why it does not get on, for whoever waits for it.
+    fn note_trouble(&self, error: Option<anyhow::Error>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = error.map(|error| format!("{error:#}")).unwrap_or_default();
     }
 
     fn last(&self, log: &str) -> Position {
@@ -188,7 +243,8 @@ impl Tap {
     }
 
     async fn read_on(&self) -> anyhow::Result<()> {
-        let mut connection = connect(&self.url).await?;
+        let url = self.url();
+        let mut connection = connect(&url).await?;
         loop {
             let mut read = 0;
             for log in keys(&mut connection, "*:log").await? {
@@ -199,12 +255,14 @@ impl Tap {
                     .query_async(&mut connection)
                     .await?;
                 read += entries.len();
-                for entry in entries {
-                    let event = RawEvent::read(entry)?;
-                    self.logs()
-                        .entry(log.clone())
-                        .or_default()
-                        .insert(event.position, event);
+                let mut logs = self.logs();
+                // Read from a server that is gone meanwhile.
+                if self.url() != url {
+                    return Ok(());
+                }
+                let log = logs.entry(log).or_default();
+                for event in entries.into_iter().filter_map(RawEvent::read) {
+                    log.insert(event.position, event);
                 }
             }
             if read == 0 {
