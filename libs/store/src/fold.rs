@@ -153,7 +153,9 @@ impl Fold {
             })?;
             if self.is_row_due(entry.position) {
                 self.flush(&mut batch);
+                self.totals.space();
                 batch.delta.row(self.last, &self.totals);
+                batch.delta.spacing(self.totals.spacing());
             }
             if let Some(queue) = entry.i.strip_prefix("q:") {
                 batch.count(Sum::Of(event_type), queue);
@@ -175,11 +177,14 @@ impl Fold {
     }
 
     /// Whether the totals so far must be kept as a row before an event at `next`: at the end of each
-    /// minute, and often enough that no answer has much to fold. It depends on the log alone, so that
-    /// views made afresh hold the same rows.
+    /// minute, and often enough that no answer has much to fold; more rarely where a row is large. It
+    /// depends on the log alone, so that views made afresh hold the same rows.
     fn is_row_due(&self, next: Position) -> bool {
+        let spacing = self.totals.spacing();
+        let span = 60_000 * spacing;
         self.last != Position::ZERO
-            && (next.ms / 60_000 != self.last.ms / 60_000 || self.events.is_multiple_of(ROW_EVENTS))
+            && (next.ms / span != self.last.ms / span
+                || self.events.is_multiple_of(ROW_EVENTS * spacing))
     }
 
     fn note_queue(&mut self, delta: &mut Delta, queue: &str, event: EventType) {

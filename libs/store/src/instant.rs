@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use taskweir_domain::{Position, TaskId};
 
-use crate::views::{LAST, PAUSED, read_row, row_place};
+use crate::views::{LAST, PAUSED, SPACING, read_row, row_place};
 use crate::{BaseHead, Counter, Fold, FoldError, LogEntry, Partition, Store, StoreError, Totals};
 
 /// Entries of the log read at once.
@@ -57,6 +57,8 @@ impl Partition {
                 standpoint.totals.paused.insert(queue.to_owned());
             } else if field == LAST {
                 standpoint.last = value.parse().unwrap_or_default();
+            } else if field == SPACING {
+                standpoint.totals.rarer = value.parse().unwrap_or_default();
             }
         }
         Ok(standpoint)

@@ -85,6 +85,10 @@ impl Store {
         let mut queues: BTreeMap<QueueName, QueueOverview> = BTreeMap::new();
         let minute = self.server_time_ms().await? / 60_000;
         let (mut before, mut after) = (Totals::default(), Totals::default());
+        // Rows stand at multiples of their spacing.
+        let spacing = totals.spacing();
+        let span = RATE_MINUTES.div_ceil(spacing) * spacing;
+        let end = minute / spacing * spacing;
         for partition in self.partitions() {
             let flags = partition.queue_flags().await?;
             for queue in flags.known {
@@ -99,9 +103,9 @@ impl Store {
                 }
             }
             let (now, base) = (partition.standpoint().await?, partition.base_head().await?);
-            let end = async |minute| partition.totals_after(minute, &now, &base).await;
-            before.add(end(minute - RATE_MINUTES - 1).await?);
-            after.add(end(minute - 1).await?);
+            let by = async |minute| partition.totals_after(minute, &now, &base).await;
+            before.add(by(end - span - 1).await?);
+            after.add(by(end - 1).await?);
         }
         for (queue, overview) in &mut queues {
             for event in EventType::ALL {
@@ -109,7 +113,7 @@ impl Store {
                 let count = of(&after).saturating_sub(of(&before));
                 overview
                     .rates
-                    .insert(event.as_str(), count as f64 / RATE_MINUTES as f64);
+                    .insert(event.as_str(), count as f64 / span as f64);
             }
         }
         self.count_parked(totals, &mut queues).await?;

@@ -21,6 +21,8 @@ pub enum Swapped {
     Moved,
     /// The rebuilt views are not where this caller left them; nothing changed.
     Gone,
+    /// Retention has cut the log since the rebuilt views were begun; nothing changed.
+    Cut,
 }
 
 impl Partition {
@@ -62,18 +64,22 @@ impl Partition {
         rebuilt: &Self,
         rebuilt_keys: &BTreeSet<String>,
         rebuilt_at: Position,
+        base: Position,
     ) -> Result<Swapped, StoreError> {
         let live_names = live_keys.iter().map(|key| self.keys.view_name(key));
         let rebuilt_names = rebuilt_keys.iter().map(|key| rebuilt.keys.view_name(key));
         let names: BTreeSet<&str> = live_names.chain(rebuilt_names).collect();
         let reply = self
-            .eval(Script::SwapViews, 2 + 2 * names.len(), |cmd| {
+            .eval(Script::SwapViews, 3 + 2 * names.len(), |cmd| {
                 cmd.arg(self.keys.checkpoint())
-                    .arg(rebuilt.keys.checkpoint());
+                    .arg(rebuilt.keys.checkpoint())
+                    .arg(self.keys.base());
                 for name in &names {
                     cmd.arg(self.keys.view(name)).arg(rebuilt.keys.view(name));
                 }
-                cmd.arg(live_at.to_string()).arg(rebuilt_at.to_string());
+                cmd.arg(live_at.to_string())
+                    .arg(rebuilt_at.to_string())
+                    .arg(base.to_string());
             })
             .await?;
         let reader = Reader("swap_views");
@@ -82,6 +88,7 @@ impl Partition {
             "swapped" => Ok(Swapped::Done),
             "moved" => Ok(Swapped::Moved),
             "gone" => Ok(Swapped::Gone),
+            "cut" => Ok(Swapped::Cut),
             other => Err(reader.error(format!("{other:?} is no outcome"))),
         }
     }

@@ -88,9 +88,33 @@ pub struct Totals {
     /// Queues that start nothing.
     #[serde(rename = "p", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub paused: BTreeSet<String>,
+    /// Rows are so many times rarer than for few counts, see [`Totals::spacing`]; 0 as 1.
+    #[serde(rename = "s", default, skip_serializing_if = "is_zero")]
+    pub(crate) rarer: u64,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Counts and sums that a row may hold at the ordinary spacing.
+const ORDINARY: usize = 64;
+
 impl Totals {
+    /// How many times rarer rows come than with few counts: a row costs what it holds, and many queues
+    /// and types must not fill the memory.
+    #[must_use]
+    pub fn spacing(&self) -> u64 {
+        self.rarer.max(1)
+    }
+
+    /// Fixes the spacing from here on. Done at each row, not in between: when the next one is due must
+    /// not depend on how the log is cut into batches.
+    pub(crate) fn space(&mut self) {
+        let rarer = (self.counts.len() + self.sums.len()) / ORDINARY;
+        self.rarer = if rarer == 0 { 0 } else { rarer as u64 + 1 };
+    }
+
     /// Tasks of a status over all queues.
     #[must_use]
     pub fn of_status(&self, status: Status) -> u64 {
@@ -155,6 +179,7 @@ impl Totals {
             *self.sums.entry(field).or_default() += count;
         }
         self.paused.extend(other.paused);
+        self.rarer = self.rarer.max(other.rarer);
     }
 
     /// Moves tasks of a group. Groups without a task are left out, as the views' readers do.

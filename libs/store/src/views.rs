@@ -47,6 +47,8 @@ pub struct Delta {
 
 /// Fields of the views' tail and of the base: where the latest event in them stands.
 pub(crate) const LAST: &str = "last";
+/// Field of the tail: how rare rows are.
+pub(crate) const SPACING: &str = "spacing";
 /// Before the name of a queue in the tail: it is paused.
 pub(crate) const PAUSED: &str = "paused|";
 /// Field of the base: where it stands.
@@ -155,6 +157,12 @@ impl Delta {
         self.field(self.keys.tail(), format!("{PAUSED}{queue}"), value);
     }
 
+    /// Notes how rare rows are from here on.
+    pub(crate) fn spacing(&mut self, spacing: u64) {
+        let value = (spacing > 1).then(|| spacing.to_string());
+        self.field(self.keys.tail(), SPACING, value);
+    }
+
     /// Keeps the totals as they are after the event at a position.
     pub(crate) fn row(&mut self, position: Position, totals: &Totals) {
         let member = format!("{}:{}", row_place(position), totals.to_text());
@@ -177,6 +185,9 @@ impl Delta {
         }
         for queue in &totals.paused {
             self.paused(queue, true);
+        }
+        if totals.spacing() > 1 {
+            self.spacing(totals.spacing());
         }
     }
 

@@ -141,6 +141,8 @@ fn spawn(dir: &Path, fsync: &str, port: u16, clock: Option<&Path>) -> anyhow::Re
     let mut command = Command::new("redis-server");
     command
         .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        // A replica is not kept waiting for others.
+        .args(["--repl-diskless-sync-delay", "0"])
         .args([
             "--port",
             &port.to_string(),

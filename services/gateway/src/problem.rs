@@ -181,7 +181,8 @@ pub(crate) enum ApiError {
 
 impl ApiError {
     pub(crate) fn no_task(id: &str) -> Self {
-        let detail = format!("there is no task {id:?}, or it ended longer than RETENTION ago");
+        let detail =
+            format!("there is no task {id:?}, or it ended and is no longer kept (RETENTION)");
         Self::NotFound(ProblemJson::new(Problem::new(
             StatusCode::NOT_FOUND,
             detail,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use taskweir_domain::Position;
-use taskweir_store::{Applied, BaseHead, Delta, Fold, Keys, Partition, StoreError};
+use taskweir_store::{Applied, BaseHead, Delta, Fold, Hold, Keys, Partition, StoreError};
 
 /// Why views cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -32,16 +32,22 @@ pub(crate) struct Begun {
     pub(crate) at: Position,
     /// View keys that were written to come here.
     pub(crate) written: BTreeSet<String>,
+    /// The base there was.
+    pub(crate) base: Position,
 }
 
-/// Where the views of a partition go on. Fresh ones are brought to the base first; with `boundless`
-/// the fold then knows every task of it and forgets none.
-pub(crate) async fn begin(partition: &Partition, boundless: bool) -> Result<Begun, BeginError> {
+/// Where the views of a partition go on. Fresh ones are brought to the base first. For a rebuild, which
+/// makes retention wait by `hold`, the fold knows every task of the base and forgets none.
+pub(crate) async fn begin(
+    partition: &Partition,
+    hold: Option<&mut Hold>,
+) -> Result<Begun, BeginError> {
     let (views, base) = (partition.standpoint().await?, partition.base_head().await?);
     let mut begun = Begun {
         fold: Fold::resume(views.last, views.totals),
         at: views.checkpoint,
         written: BTreeSet::new(),
+        base: base.position,
     };
     if views.checkpoint < base.position {
         if views.checkpoint != Position::ZERO {
@@ -52,21 +58,29 @@ pub(crate) async fn begin(partition: &Partition, boundless: bool) -> Result<Begu
         }
         begun.fold = Fold::resume(base.last, base.totals.clone());
     }
-    if boundless {
+    if hold.is_some() {
         begun.fold = begun.fold.boundless();
     }
     if begun.at < base.position {
-        seed(partition, &base, &mut begun).await?;
+        seed(partition, &base, &mut begun, hold).await?;
     }
     Ok(begun)
 }
 
 /// Writes the base into empty views. Its tasks first, which may be repeated; its counts with the
 /// checkpoint, which may not.
-async fn seed(partition: &Partition, base: &BaseHead, begun: &mut Begun) -> Result<(), BeginError> {
+async fn seed(
+    partition: &Partition,
+    base: &BaseHead,
+    begun: &mut Begun,
+    mut hold: Option<&mut Hold>,
+) -> Result<(), BeginError> {
     let keys = Arc::new(partition.keys().clone());
     let mut cursor = Some("0".to_owned());
     while let Some(from) = cursor {
+        if let Some(hold) = &mut hold {
+            hold.keep().await?;
+        }
         let (tasks, next) = partition.base_page(&from).await?;
         cursor = next;
         let delta = begun.fold.seed(&keys, &tasks, false);
@@ -98,6 +112,7 @@ pub(crate) async fn from_base(
     partition: &Partition,
     keys: &Arc<Keys>,
     base: &BaseHead,
+    hold: &mut Hold,
 ) -> Result<(Fold, Delta, Vec<taskweir_domain::TaskDetail>), StoreError> {
     let mut fold = Fold::resume(base.last, base.totals.clone()).boundless();
     let mut delta = Delta::new(Arc::clone(keys));
@@ -106,6 +121,7 @@ pub(crate) async fn from_base(
         delta.merge(fold.seed(keys, &[], true));
         let mut cursor = Some("0".to_owned());
         while let Some(from) = cursor {
+            hold.keep().await?;
             let (tasks, next) = partition.base_page(&from).await?;
             cursor = next;
             delta.merge(fold.seed(keys, &tasks, false));

@@ -27,7 +27,9 @@ pub enum RebuildError {
     #[error(transparent)]
     Fold(#[from] FoldError),
     /// Someone else writes the same fresh views, or took back the live ones.
-    #[error("the views of partition {0} were changed by someone else, perhaps by another rebuild")]
+    #[error(
+        "the views of partition {0} were changed by someone else, perhaps by another rebuild, or the log was cut meanwhile"
+    )]
     Interrupted(u8),
     /// The live views were ahead at every try.
     #[error("the live views of partition {0} could not be overtaken; try again with less traffic")]
@@ -93,26 +95,32 @@ struct Fresh {
     keys: Arc<Keys>,
     /// The view keys written so far.
     written: BTreeSet<String>,
+    /// The base they were begun at.
+    base: Position,
     fold: Fold,
     at: Position,
     events: u64,
 }
 
 impl Fresh {
-    async fn begin(live: &Partition, hold: Hold) -> Result<Self, RebuildError> {
+    async fn begin(live: &Partition, mut hold: Hold) -> Result<Self, RebuildError> {
         let partition = live.beside();
         partition.clear_views().await?;
-        let begun = begin(&partition, true).await.map_err(|error| match error {
-            BeginError::Store(error) => RebuildError::Store(error),
-            BeginError::Behind { .. } | BeginError::Raced => {
-                RebuildError::Interrupted(partition.keys().partition().0)
-            }
-        })?;
+        hold.keep().await?;
+        let begun = begin(&partition, Some(&mut hold))
+            .await
+            .map_err(|error| match error {
+                BeginError::Store(error) => RebuildError::Store(error),
+                BeginError::Behind { .. } | BeginError::Raced => {
+                    RebuildError::Interrupted(partition.keys().partition().0)
+                }
+            })?;
         Ok(Self {
             hold,
             keys: Arc::new(partition.keys().clone()),
             partition,
             written: begun.written,
+            base: begun.base,
             fold: begun.fold,
             at: begun.at,
             events: 0,
@@ -159,6 +167,7 @@ impl Fresh {
         // Most of the way first, for there the live views may move on. Never beyond them.
         self.advance(Some(live.checkpoint().await?)).await?;
         loop {
+            self.hold.keep().await?;
             let (checkpoint, was) = live.view_content(live_keys).await?;
             // Live views that were never begun cannot be met where the base is.
             if checkpoint < self.at && checkpoint != Position::ZERO {
@@ -191,11 +200,19 @@ impl Fresh {
                 continue;
             }
             match live
-                .swap_views(live_keys, live_at, &self.partition, &self.written, self.at)
+                .swap_views(
+                    live_keys,
+                    live_at,
+                    &self.partition,
+                    &self.written,
+                    self.at,
+                    self.base,
+                )
                 .await?
             {
                 Swapped::Done => return Ok(()),
                 Swapped::Moved => {}
+                Swapped::Cut => return Err(self.interrupted()),
                 // Done by the first try of a call whose answer was lost, or by someone else.
                 Swapped::Gone if live.checkpoint().await? >= self.at => return Ok(()),
                 Swapped::Gone => return Err(self.interrupted()),

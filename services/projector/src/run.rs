@@ -74,7 +74,7 @@ impl Projector {
     /// One step of the views, or a wait for the next event.
     async fn step(&mut self) -> Result<(), ProjectError> {
         if self.begun.is_none() {
-            let begun = begin(&self.partition, false).await?;
+            let begun = begin(&self.partition, None).await?;
             self.begun = Some((begun.fold, begun.at));
         }
         let Some((fold, at)) = &mut self.begun else {

@@ -142,7 +142,7 @@ async fn fold(
     report: &mut Report,
 ) -> Result<Folded, VerifyError> {
     let keys = Arc::new(partition.keys().clone());
-    let (mut fold, mut delta, kept) = from_base(partition, &keys, base).await?;
+    let (mut fold, mut delta, kept) = from_base(partition, &keys, base, hold).await?;
     let kept = kept.into_iter().map(|detail| (detail.id, detail.task));
     let mut tasks: BTreeMap<TaskId, Task> = kept.collect();
     let mut at = base.position;

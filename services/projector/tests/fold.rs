@@ -75,7 +75,8 @@ fn history(store: &Store, seed: u64) -> (Vec<LogEntry>, BTreeMap<TaskId, Task>) 
     for step in 0..1_500_u64 {
         let (id, task, command) = if tasks.len() < 60 && dice.roll(4) == 0 {
             let mut spec = TaskSpec::new(
-                "q".parse().unwrap(),
+                // Enough groups that rows of totals come more rarely.
+                format!("q{}", dice.roll(30)).parse().unwrap(),
                 format!("t{}", dice.roll(3)).parse().unwrap(),
             );
             spec.retry.max_retries = 1;

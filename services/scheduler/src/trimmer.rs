@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskweir_runtime::Feeder;
-use taskweir_store::{BaseHead, CutOutcome, NextCut, Partition, Store, StoreError, TrimError};
+use taskweir_store::{BaseHead, Cut, CutOutcome, NextCut, Partition, Store, StoreError, TrimError};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::EVENTS_CUT;
@@ -19,7 +19,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 const YIELD: Duration = Duration::from_secs(1);
 /// Share of the memory budget from which on history goes before its time.
 const PRESSED: f64 = 0.9;
-/// What stays even then, ms: a repeat of a submit whose reply was lost must find the task it made.
+/// What stays even then, ms: a program that repeats a submit whose reply was lost must find the task it
+/// made.
 const PRESSED_KEEP_MS: u64 = 60_000;
 
 struct Trimmer {
@@ -84,6 +85,10 @@ impl Trimmer {
                 let pause = Duration::from_millis(due.saturating_sub(now_ms));
                 Ok(pause.clamp(MIN_PAUSE, MAX_PAUSE))
             }
+            NextCut::Ready { cut, .. } if self.is_in_vain(&cut, now_ms) => {
+                self.base = Some(base);
+                Ok(MAX_PAUSE)
+            }
             NextCut::Ready { cut, events, more } => match self.partition.cut(&cut).await? {
                 CutOutcome::Done => {
                     metrics::counter!(EVENTS_CUT).increment(events as u64);
@@ -94,6 +99,17 @@ impl Trimmer {
                 CutOutcome::Held | CutOutcome::Ahead => Ok(MIN_PAUSE),
             },
         }
+    }
+
+    /// Whether a cut before its time would free nothing: the state of a task that lives on takes more
+    /// in the base than its events take in the log.
+    fn is_in_vain(&self, cut: &Cut, now_ms: u64) -> bool {
+        let early = cut.to.position.ms > now_ms.saturating_sub(self.retention_ms);
+        let ended = cut
+            .tasks
+            .iter()
+            .filter(|detail| detail.task.status().is_final());
+        early && 2 * ended.count() < cut.tasks.len()
     }
 
     /// Whether Redis' memory is so full that history must go before its time.

@@ -97,7 +97,13 @@ pub const DASHBOARD: &str = environment!(
 );
 pub const WORKER: &str = environment!(redis!(), worker!(), lease!(), retention!(), admin!());
 pub const PROJECTOR: &str = environment!(redis!(), admin!());
-pub const SCHEDULER: &str = environment!(redis!(), lease!(), retention!(), admin!());
+pub const SCHEDULER: &str = environment!(
+    redis!(),
+    lease!(),
+    retention!(),
+    "  MEMORY_BUDGET             from nine tenths of it on, history goes before RETENTION [none]",
+    admin!()
+);
 pub const CLIENT: &str = environment!(
     "  TASKWEIR_URL              the gateway [http://localhost:8000]",
     "  TASKWEIR_API_KEY          the secret of an API key, where the gateway wants one [none]",

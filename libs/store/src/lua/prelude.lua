@@ -12,7 +12,14 @@ local function now_ms(log)
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-  if last then now = math.max(now, ms_of(last[1])) end
+  if last then return math.max(now, ms_of(last[1])) end
+  -- Retention has cut all of it: the stream itself still knows its last position.
+  if redis.call('EXISTS', log) == 1 then
+    local about = redis.call('XINFO', 'STREAM', log)
+    for i = 1, #about, 2 do
+      if about[i] == 'last-generated-id' then now = math.max(now, ms_of(about[i + 1])) end
+    end
+  end
   return now
 end
 -- A write that is allowed when memory is full and changes nothing: as the first write of a script

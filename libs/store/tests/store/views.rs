@@ -109,7 +109,7 @@ async fn views_are_swapped_once_and_only_from_where_both_were_expected() {
         fresh.view_keys().await.unwrap(),
     );
     let swap = async |from, to| {
-        live.swap_views(&live_keys, from, &fresh, &fresh_keys, to)
+        live.swap_views(&live_keys, from, &fresh, &fresh_keys, to, Position::ZERO)
             .await
             .unwrap()
     };

@@ -43,7 +43,7 @@ fn history(story: &Story) -> Markup {
     html! {
         div.scroll {
             table {
-                caption { "Every event of this task, oldest first, as it stands in the log." }
+                caption { "The events of this task, oldest first, as they stand in the log." }
                 thead { tr {
                     th.num scope="col" { "#" } th scope="col" { "Event" } th scope="col" { "Then" }
                     th scope="col" { "Time" } th.num scope="col" { "After" } th.num scope="col" { "Attempt" }

@@ -177,7 +177,8 @@ impl Stats {
             Some(to) => Instant::read(store, "to", &to).await?,
             None => Instant::now(store).await?,
         };
-        if to.ms() < from.ms() {
+        let reversed = |partition| to.in_partition(partition) < from.in_partition(partition);
+        if (0..store.partition_count()).any(reversed) {
             return Err(ApiError::field("to", "must not be before `from`"));
         }
         let (before, _) = from.totals(store).await?;

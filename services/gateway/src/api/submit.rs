@@ -259,11 +259,12 @@ async fn submit(
 
 /// The task that an earlier request with the same idempotency key made, as it is now.
 async fn earlier(state: &State, id: TaskId) -> Result<Accepted, ApiError> {
-    let id = id.to_string();
+    let (gone, id) = (id, id.to_string());
     let story = state.story(&id).await.map_err(|error| match error {
         // Its record went with RETENTION, which is shorter than the memory of the key.
         ApiError::NotFound(_) => {
-            ApiError::conflict(format!("the key had made task {id}, which ended long ago"))
+            let detail = format!("the key had made task {id}, which ended and is no longer kept");
+            ApiError::taken(gone, detail)
         }
         other => other,
     })?;
