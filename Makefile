@@ -22,7 +22,7 @@ test: ## install what tests need and run every test
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
 	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
-	PARTITIONS=4 $(CARGO) nextest run $(PARTITIONED:%=-p %) $(NEXTEST_FLAGS)
+	PARTITIONS=4 $(CARGO) nextest run $(PARTITIONED:%=-p %) $(NEXTEST_FLAGS) -E 'not test(sabotage)'
 
 .PHONY: lint
 lint: ## format, clippy, documentation and dependency guards; all must be clean

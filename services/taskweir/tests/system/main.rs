@@ -8,6 +8,7 @@ mod fleet;
 mod access;
 mod blocked;
 mod browser;
+mod chaos;
 mod cli;
 mod control;
 mod crash;

@@ -1,0 +1,78 @@
+//! Chaos, and the proof that its checker can fail.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::fleet::command;
+
+fn chaos(arguments: &[&str]) -> Output {
+    let mut chaos = command(Path::new("/"));
+    // So that the whole of it also runs with several partitions.
+    chaos.env("PARTITIONS", taskweir_testkit::partitions().to_string());
+    chaos.arg("chaos").args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_minute_of_chaos_breaks_no_promise() {
+    let output = chaos(&["--seconds", "60", "--seed", "11", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("no report: {}", String::from_utf8_lossy(&output.stderr));
+    });
+    println!("{report:#}");
+    assert!(output.status.success(), "{report:#}");
+    let figures = &report["figures"];
+    for nothing in ["lost", "completed_twice"] {
+        assert_eq!(figures[nothing], 0);
+    }
+    // It was no walk in the park.
+    assert!(report["kills"].as_u64().unwrap() >= 20, "{report:#}");
+    assert!(figures["accepted"].as_u64().unwrap() >= 500, "{report:#}");
+    assert!(figures["redeliveries"].as_u64().unwrap() >= 5, "{report:#}");
+    assert!(figures["cut"].as_u64().unwrap() >= 100, "{report:#}");
+}
+
+/// A build that is broken on purpose is found out, by one of a few seeds.
+#[track_caller]
+fn found_out(sabotage: &str, faults: &[&str], seconds: &str) {
+    for seed in ["3", "4", "5"] {
+        let mut arguments = vec!["--seconds", seconds, "--seed", seed, "--sabotage", sabotage];
+        arguments.extend(faults.iter().flat_map(|fault| ["--fault", fault]));
+        let output = chaos(&arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.code() == Some(1) && said.contains("BROKEN") {
+            return;
+        }
+    }
+    panic!("{sabotage} went unnoticed");
+}
+
+#[test]
+fn sabotage_of_the_fence_is_found_out() {
+    found_out("finish-without-fence", &[], "20");
+}
+
+#[test]
+fn sabotage_of_the_janitor_is_found_out() {
+    found_out(
+        "reclaim-without-compare",
+        &["delay", "freeze", "kill-worker"],
+        "20",
+    );
+}
+
+#[test]
+fn sabotage_of_the_projection_is_found_out() {
+    found_out("apply-without-checkpoint", &["cut"], "8");
+}
+
+#[test]
+fn sabotage_of_retention_is_found_out() {
+    found_out("trim-past-base", &["cut"], "22");
+}
+
+#[test]
+fn sabotage_of_the_ready_streams_is_found_out() {
+    found_out("ready-by-maxlen", &["cut"], "8");
+}
