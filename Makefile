@@ -50,6 +50,11 @@ bench: ## measure a release build on this machine: rates, latencies, memory per 
 	$(CARGO) build --release --quiet --workspace --examples --bins
 	@scripts/bench.sh
 
+.PHONY: matrix
+matrix: ## run the tests that talk to Redis on 6.2, 8.2 and Valkey 9.1 too
+	@scripts/install-tools.sh redis nextest schemathesis
+	@scripts/matrix.sh
+
 CHAOS_SECONDS ?= 120
 CHAOS_SEED ?= 1
 CHAOS_RUNS ?= 1

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -37,13 +38,37 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
+/// The server under test: `TEST_REDIS_SERVER` of the environment, so that the same suite runs on other
+/// versions and on Valkey.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no Env; this is their one place"
+)]
+fn program() -> String {
+    std::env::var("TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
+/// Whether the server is older than 7.0.
+fn is_old() -> bool {
+    static OLD: OnceLock<bool> = OnceLock::new();
+    *OLD.get_or_init(|| {
+        let version = Command::new(program()).arg("--version").output();
+        version.is_ok_and(|said| String::from_utf8_lossy(&said.stdout).contains("v=6."))
+    })
+}
+
 fn spawn(port: u16, dir: &Path, persistence: Persistence, arguments: &[String]) -> Child {
     let aof = if persistence == Persistence::Aof {
         "yes"
     } else {
         "no"
     };
-    Command::new("redis-server")
+    let mut command = Command::new(program());
+    // Before 7.0 it is allowed anyway, and the setting is unknown.
+    if !is_old() {
+        command.args(["--enable-debug-command", "yes"]);
+    }
+    command
         .args([
             "--port",
             &port.to_string(),
@@ -53,14 +78,7 @@ fn spawn(port: u16, dir: &Path, persistence: Persistence, arguments: &[String]) 
             "",
         ])
         .args(["--appendonly", aof, "--appendfsync", "everysec"])
-        .args([
-            "--loglevel",
-            "warning",
-            "--daemonize",
-            "no",
-            "--enable-debug-command",
-            "yes",
-        ])
+        .args(["--loglevel", "warning", "--daemonize", "no"])
         .arg("--dir")
         .arg(dir)
         .args(arguments)

@@ -57,6 +57,11 @@ impl Bench {
         bench
     }
 
+    /// On a server that has a layout already.
+    pub async fn on(redis: TestRedis) -> Self {
+        Self::made(redis, taskweir_testkit::partitions(), Limits::default()).await
+    }
+
     pub async fn limited(limits: Limits) -> Self {
         Self::made(TestRedis::start(), taskweir_testkit::partitions(), limits).await
     }

@@ -10,6 +10,7 @@ mod cancel;
 mod claim;
 mod dlq;
 mod expire;
+mod failover;
 mod finish;
 mod heartbeat;
 mod keys;
