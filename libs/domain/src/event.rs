@@ -106,6 +106,15 @@ events! {
     QueueResumed,
 }
 
+impl EventType {
+    /// Whether it may come when nothing else is known of its task any more: retention forgets what has
+    /// ended, and an old attempt may be refused later still.
+    #[must_use]
+    pub const fn may_outlive_its_task(self) -> bool {
+        matches!(self, Self::LateCompletionRefused)
+    }
+}
+
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

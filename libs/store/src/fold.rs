@@ -32,6 +32,16 @@ pub enum FoldError {
     },
 }
 
+impl FoldError {
+    /// What an entry holds that this program does not know.
+    pub(crate) const fn unknown(entry: &LogEntry, source: DecodeError) -> Self {
+        Self::Unknown {
+            position: entry.position,
+            source,
+        }
+    }
+}
+
 /// What is remembered of tasks between batches, and the totals so far.
 #[derive(Debug)]
 pub struct Fold {
@@ -147,10 +157,7 @@ impl Fold {
         let before = self.last;
         for entry in entries {
             let known = entry.event_type();
-            let event_type = known.map_err(|source| FoldError::Unknown {
-                position: entry.position,
-                source,
-            })?;
+            let event_type = known.map_err(|source| FoldError::unknown(entry, source))?;
             if self.is_row_due(entry.position) {
                 self.flush(&mut batch);
                 self.totals.space();
@@ -322,10 +329,7 @@ fn class_of(
         | T::CancelRequested
         | T::LateCompletionRefused => {
             let event = taskweir_domain::event_from_wire(&entry.t, &entry.d);
-            let event = event.map_err(|source| FoldError::Unknown {
-                position: entry.position,
-                source,
-            })?;
+            let event = event.map_err(|source| FoldError::unknown(entry, source))?;
             Ok((EventClass::from(&event), Some(event)))
         }
         other => Ok((EventClass::Plain(other), None)),

@@ -1,7 +1,5 @@
 //! Counts and sums: of now, and of any instant that retention has left.
 
-use std::sync::Arc;
-
 use taskweir_domain::{Position, TaskId};
 
 use crate::views::{LAST, PAUSED, SPACING, read_row, row_place};
@@ -121,7 +119,6 @@ impl Partition {
         totals: Totals,
         to: Position,
     ) -> Result<Standpoint, StoreError> {
-        let keys = Arc::new(self.keys().clone());
         let mut fold = Fold::resume(from, totals);
         let mut at = from;
         while at < to {
@@ -131,7 +128,8 @@ impl Partition {
             let within = read.entries.partition_point(|entry| entry.position <= to);
             let entries = &read.entries[..within];
             self.learn(&mut fold, entries).await?;
-            fold.fold(&keys, entries).map_err(|error| broken(&error))?;
+            fold.fold(&self.keys, entries)
+                .map_err(|error| broken(&error))?;
         }
         Ok(Standpoint {
             checkpoint: to,

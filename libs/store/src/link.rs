@@ -199,6 +199,19 @@ impl Link {
             .clone()
     }
 
+    /// A field of a section of `INFO`.
+    pub(crate) async fn info(
+        &self,
+        section: &str,
+        field: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let info: String = redis::cmd("INFO")
+            .arg(section)
+            .query_async(&mut self.get())
+            .await?;
+        Ok(info_field(&info, field).map(ToOwned::to_owned))
+    }
+
     /// Hears how a call went.
     fn note(&self, result: Result<&Value, &RedisError>) {
         let read_only = match result {
@@ -349,12 +362,7 @@ impl Store {
     /// # Errors
     /// Redis is away or refuses.
     pub async fn info(&self, section: &str, field: &str) -> Result<Option<String>, StoreError> {
-        let mut connection = self.link.get();
-        let info: String = redis::cmd("INFO")
-            .arg(section)
-            .query_async(&mut connection)
-            .await?;
-        Ok(info_field(&info, field).map(ToOwned::to_owned))
+        self.link.info(section, field).await
     }
 }
 
@@ -432,7 +440,7 @@ fn forgotten(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
-pub(crate) fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
+fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .map(str::trim)

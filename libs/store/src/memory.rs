@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::link::Link;
 use crate::{Partition, Store, StoreError};
 
 /// How long a look at Redis' memory holds good.
@@ -42,14 +43,18 @@ impl MemoryWatch {
     }
 }
 
+async fn used_memory(link: &Link) -> Result<u64, StoreError> {
+    let used = link.info("memory", "used_memory").await?;
+    Ok(used.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
 impl Store {
     /// Memory that Redis uses, bytes.
     ///
     /// # Errors
     /// Redis is away.
     pub async fn used_memory(&self) -> Result<u64, StoreError> {
-        let used = self.info("memory", "used_memory").await?;
-        Ok(used.and_then(|text| text.parse().ok()).unwrap_or(0))
+        used_memory(&self.link).await
     }
 
     /// The budget for submits, bytes; `None` = any.
@@ -67,13 +72,7 @@ impl Partition {
             return Ok(false);
         };
         if self.memory.is_due() {
-            let mut connection = self.link.get();
-            let info: String = redis::cmd("INFO")
-                .arg("memory")
-                .query_async(&mut connection)
-                .await?;
-            let used = crate::link::info_field(&info, "used_memory");
-            let used = used.and_then(|text| text.parse().ok()).unwrap_or(0);
+            let used = used_memory(&self.link).await?;
             self.memory.used.store(used, Ordering::Relaxed);
         }
         Ok(self.memory.used.load(Ordering::Relaxed) >= budget)

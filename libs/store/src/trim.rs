@@ -1,9 +1,8 @@
 //! What retention cuts next: the oldest events, folded into the base.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use taskweir_domain::{DecodeError, EventType, Position, Recorded, TaskDetail, TaskId};
+use taskweir_domain::{DecodeError, Position, Recorded, TaskDetail, TaskId};
 
 use crate::{BaseHead, Cut, Fold, FoldError, LogEntry, Partition, StoreError};
 
@@ -84,18 +83,12 @@ impl Partition {
             tasks.insert(detail.id, detail);
         }
         // Counted exactly as the views are.
-        fold.fold(&Arc::new(self.keys().clone()), entries)?;
+        fold.fold(&self.keys, entries)?;
         for entry in entries.iter().filter(|entry| !entry.is_of_queue()) {
             match entry.decode() {
                 Ok(recorded) => step(&mut tasks, &recorded),
                 Err(DecodeError::Malformed(_)) => {}
-                Err(source) => {
-                    return Err(FoldError::Unknown {
-                        position: entry.position,
-                        source,
-                    }
-                    .into());
-                }
+                Err(source) => return Err(FoldError::unknown(entry, source).into()),
             }
         }
         Ok(Cut {
@@ -112,8 +105,7 @@ impl Partition {
 
 fn step(tasks: &mut BTreeMap<TaskId, TaskDetail>, recorded: &Recorded) {
     let before = tasks.remove(&recorded.id);
-    // A refusal may outlive its task.
-    if before.is_none() && recorded.event.event_type() == EventType::LateCompletionRefused {
+    if before.is_none() && recorded.event.event_type().may_outlive_its_task() {
         return;
     }
     match TaskDetail::evolve(before.clone(), recorded) {

@@ -12,17 +12,20 @@ pub struct Verified {
 }
 
 impl Store {
+    /// One outcome tells of all partitions; it stands in the first.
+    fn verified_key(&self) -> String {
+        let first = self.partitions().remove(0);
+        first.keys().verified()
+    }
+
     /// Keeps the outcome of a verification, as of now.
     ///
     /// # Errors
     /// Redis is away.
     pub async fn note_verified(&self, differences: u64) -> Result<(), StoreError> {
         let at_ms = self.server_time_ms().await?;
-        let Some(first) = self.partitions().into_iter().next() else {
-            return Ok(());
-        };
         redis::cmd("HSET")
-            .arg(first.keys().verified())
+            .arg(self.verified_key())
             .arg("at")
             .arg(at_ms)
             .arg("differences")
@@ -37,11 +40,8 @@ impl Store {
     /// # Errors
     /// Redis is away.
     pub async fn verified(&self) -> Result<Option<Verified>, StoreError> {
-        let Some(first) = self.partitions().into_iter().next() else {
-            return Ok(None);
-        };
         let (at_ms, differences): (Option<u64>, Option<u64>) = redis::cmd("HMGET")
-            .arg(first.keys().verified())
+            .arg(self.verified_key())
             .arg("at")
             .arg("differences")
             .query_async(&mut self.link.get())

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use taskweir_domain::{
-    EventType, Position, Priority, Recorded, Status, Task, TaskDetail, TaskId, evolve,
-};
+use taskweir_domain::{Position, Priority, Recorded, Status, Task, TaskDetail, TaskId, evolve};
 use taskweir_store::{
     BaseHead, FoldError, Hold, Partition, Place, Standing, Store, StoreError, ViewContent, digest,
 };
@@ -169,10 +167,9 @@ async fn fold(
                 continue;
             }
             match entry.decode() {
-                // A refusal may outlive the task it tells of.
                 Ok(recorded)
                     if base.position > Position::ZERO
-                        && recorded.event.event_type() == EventType::LateCompletionRefused
+                        && recorded.event.event_type().may_outlive_its_task()
                         && !tasks.contains_key(&recorded.id) => {}
                 Ok(recorded) => step(&mut tasks, &recorded, report),
                 Err(error) => report.differ(format!("event at {}: {error}", entry.position)),
