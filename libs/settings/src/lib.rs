@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taskweir_domain::{DraftLimits, RetryPolicy, TaskSpec};
 use taskweir_runtime::{Env, EnvError};
-use taskweir_store::{Limits, MigrateOptions, RedisSettings};
+use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
 
 /// Reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, and `TASKWEIR_PREFIX`.
 ///
@@ -41,7 +41,7 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
     Ok(RedisSettings { url, prefix })
 }
 
-/// Reads `RETENTION`, `MAX_QUEUE_LENGTH` and `MEMORY_BUDGET`.
+/// Reads `RETENTION`, `MAX_QUEUE_LENGTH`, `MEMORY_BUDGET` and `DURABILITY`.
 ///
 /// # Errors
 /// One of them cannot be used.
@@ -56,7 +56,12 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
         });
     }
     let budget = env.size("MEMORY_BUDGET", 0)?;
+    let takes = "aof, fsync, replicas:N or fsync+replicas:N (N from 1 to 255)";
+    let durability = env.read("DURABILITY", Durability::Aof, takes, |text| {
+        text.parse().ok()
+    })?;
     Ok(Limits {
+        durability,
         memory_budget: (budget > 0).then_some(budget as u64),
         retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
         max_queue_length: env.parse("MAX_QUEUE_LENGTH", 0, "a whole number; 0 for no limit")?,
@@ -163,6 +168,7 @@ mod tests {
         }
         assert!(lease(&Env::of([("LEASE_SECONDS", "0")])).is_err());
         assert!(limits(&Env::of([("RETENTION", "0s")])).is_err());
+        assert!(limits(&Env::of([("DURABILITY", "disk")])).is_err());
         assert!(migrate(&Env::of([("PARTITIONS", "0")])).is_err());
         assert!(redis(&Env::of([("TASKWEIR_PREFIX", "a{b")])).is_err());
     }

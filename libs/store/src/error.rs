@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::durability::Durability;
 use crate::migrate::LayoutError;
 
 /// An error of the store.
@@ -14,6 +15,9 @@ pub enum StoreError {
     /// Redis is out of memory and refuses what would need more.
     #[error("Redis is out of memory")]
     OutOfMemory,
+    /// It is written, and not yet as durable as `DURABILITY` asks for. Repeating the call is safe.
+    #[error("written, but DURABILITY={0} was not confirmed in time")]
+    Unconfirmed(Durability),
     /// Redis answered with an error that repeating will not mend.
     #[error("Redis refused: {0}")]
     Refused(RedisError),
@@ -34,7 +38,10 @@ impl StoreError {
     /// Whether the same call may succeed later without anybody's help.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::OutOfMemory)
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::OutOfMemory | Self::Unconfirmed(_)
+        )
     }
 
     pub(crate) fn reply(what: &'static str, detail: impl Into<String>) -> Self {

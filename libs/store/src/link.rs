@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, Value};
 use taskweir_domain::{PartitionIndex, TaskId};
 
+use crate::durability::Durability;
 use crate::error::StoreError;
 use crate::keys::Keys;
 use crate::memory::MemoryWatch;
@@ -84,6 +85,8 @@ pub struct Limits {
     pub max_queue_length: usize,
     /// Memory of Redis at which submits are refused, bytes; `None` = any.
     pub memory_budget: Option<u64>,
+    /// What a submit waits for before it is acknowledged.
+    pub durability: Durability,
 }
 
 impl Default for Limits {
@@ -92,6 +95,7 @@ impl Default for Limits {
             retention_ms: 7 * 24 * 3_600 * 1_000,
             max_queue_length: 0,
             memory_budget: None,
+            durability: Durability::Aof,
         }
     }
 }
@@ -250,6 +254,7 @@ impl Store {
     pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
         let mut connection = connect(settings).await?;
         refuse_eviction(&mut connection).await?;
+        limits.durability.check(&mut connection).await?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
         let partitions = suffixes
             .iter()
@@ -401,11 +406,7 @@ impl Partition {
         if result.as_ref().is_err_and(forgotten)
             || matches!(&result, Ok(Value::ServerError(error)) if error.code() == "NOSCRIPT")
         {
-            redis::cmd("SCRIPT")
-                .arg("LOAD")
-                .arg(script.source())
-                .query_async::<()>(&mut connection)
-                .await?;
+            self.load(script).await?;
             result = connection.send_packed_command(&cmd).await;
         }
         metrics::histogram!("redis_command_duration_seconds", "command" => script.name())
@@ -417,15 +418,40 @@ impl Partition {
         }
     }
 
-    /// Runs one blocking command on a connection of its own. A connection on which it failed or was
-    /// abandoned is closed, not reused: the server may still be blocked on it.
-    pub(crate) async fn blocking(&self, cmd: &Cmd) -> Result<Value, StoreError> {
-        let mut exclusive = self.pool.get_owned().await.map_err(|error| match error {
+    /// Tells Redis a script that it does not know, or knows no more.
+    pub(crate) async fn load(&self, script: Script) -> Result<(), StoreError> {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(script.source());
+        Ok(load.query_async(&mut self.link.get()).await?)
+    }
+
+    async fn exclusive(
+        &self,
+    ) -> Result<bb8::PooledConnection<'static, ExclusiveManager>, StoreError> {
+        self.pool.get_owned().await.map_err(|error| match error {
             bb8::RunError::User(error) => StoreError::from(error),
             bb8::RunError::TimedOut => {
                 RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)).into()
             }
-        })?;
+        })
+    }
+
+    /// Runs commands of which the last one blocks, as [`Self::blocking`] does.
+    pub(crate) async fn blocking_pipe(&self, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let mut exclusive = self.exclusive().await?;
+        exclusive.busy = true;
+        let sent = exclusive
+            .connection
+            .send_packed_commands(pipe, 0, pipe.len());
+        let replies = sent.await?;
+        exclusive.busy = false;
+        Ok(replies)
+    }
+
+    /// Runs one blocking command on a connection of its own. A connection on which it failed or was
+    /// abandoned is closed, not reused: the server may still be blocked on it.
+    pub(crate) async fn blocking(&self, cmd: &Cmd) -> Result<Value, StoreError> {
+        let mut exclusive = self.exclusive().await?;
         exclusive.busy = true;
         let value = exclusive.connection.send_packed_command(cmd).await?;
         exclusive.busy = false;
@@ -440,7 +466,7 @@ fn forgotten(error: &RedisError) -> bool {
     error.code() == Some("NOSCRIPT")
 }
 
-fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
+pub(crate) fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .map(str::trim)

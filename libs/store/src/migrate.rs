@@ -55,6 +55,14 @@ pub enum LayoutError {
         /// The policy found.
         policy: String,
     },
+    /// The server cannot do what `DURABILITY` asks for.
+    #[error("DURABILITY={wanted} needs {why}")]
+    Durability {
+        /// What was asked for.
+        wanted: String,
+        /// What it lacks.
+        why: String,
+    },
     /// The number of partitions is out of range.
     #[error("PARTITIONS must be from 1 to 256, not {0}")]
     Partitions(usize),

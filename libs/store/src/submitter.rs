@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use taskweir_domain::{PartitionIndex, TaskId, TaskSpec};
 
@@ -30,6 +30,9 @@ impl std::fmt::Debug for Submitter {
     }
 }
 
+/// Calls of a partition that may be under way at once, where each waits for a disk or a replica.
+const WAITING_LOOPS: usize = 16;
+
 /// Submits that may wait for their turn, per partition; further callers wait to hand theirs in.
 const QUEUE: usize = 1_024;
 
@@ -43,7 +46,15 @@ impl Submitter {
     pub fn new(store: &Store) -> Self {
         let partitions = store.partitions().into_iter().map(|partition| {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            tokio::spawn(commit(partition, receiver));
+            let receiver = Arc::new(Mutex::new(receiver));
+            let loops = if store.limits.durability.waits() {
+                WAITING_LOOPS
+            } else {
+                1
+            };
+            for _ in 0..loops {
+                tokio::spawn(commit(partition.clone(), Arc::clone(&receiver)));
+            }
             sender
         });
         Self {
@@ -160,9 +171,12 @@ fn stopped() -> Arc<StoreError> {
     Arc::new(StoreError::reply("submit", "the runtime is shutting down"))
 }
 
-async fn commit(partition: Partition, mut queue: mpsc::Receiver<Waiting>) {
+async fn commit(partition: Partition, queue: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
     let mut waiting = Vec::with_capacity(MAX_BATCH);
-    while queue.recv_many(&mut waiting, MAX_BATCH).await > 0 {
+    loop {
+        if queue.lock().await.recv_many(&mut waiting, MAX_BATCH).await == 0 {
+            return;
+        }
         let (batch, answers): (Vec<_>, Vec<_>) = waiting
             .drain(..)
             .map(|waiting| (waiting.submission, waiting.answer))

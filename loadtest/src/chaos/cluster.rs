@@ -45,6 +45,7 @@ pub(crate) struct Cluster {
     backs: std::sync::Mutex<Vec<Instant>>,
     kills: AtomicUsize,
     faults: AtomicUsize,
+    replicas: AtomicUsize,
     clock_steps: bool,
     /// How much each worker had said at the latest failover: what it claimed before may be lost.
     said: std::sync::Mutex<BTreeMap<usize, u64>>,
@@ -111,6 +112,7 @@ impl Cluster {
             backs: std::sync::Mutex::default(),
             kills: AtomicUsize::new(0),
             faults: AtomicUsize::new(0),
+            replicas: AtomicUsize::new(0),
             clock_steps,
             said: std::sync::Mutex::default(),
         };
@@ -227,7 +229,8 @@ impl Cluster {
     /// Lets a replica take over that is behind by a while, as an operator would by hand.
     pub(crate) async fn fail_over(&self, behind: Duration, tap: &Tap) -> anyhow::Result<()> {
         let mut redis = self.redis.lock().await;
-        let number = self.faults.load(Ordering::Relaxed);
+        // Faults may queue here: each replica has a place of its own.
+        let number = self.replicas.fetch_add(1, Ordering::Relaxed);
         let replica = redis
             .replica(&self.dir.join(format!("replica-{number}")))
             .await?;

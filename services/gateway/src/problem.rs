@@ -171,7 +171,7 @@ pub(crate) enum ApiError {
     /// Something is broken inside; it is logged.
     #[oai(status = 500)]
     Broken(ProblemJson),
-    /// Redis is away; try again.
+    /// Redis is away, or what was written is not as durable as was asked for; try again.
     #[oai(status = 503)]
     Away(ProblemJson),
     /// Redis is out of memory.
@@ -334,6 +334,17 @@ impl From<&StoreError> for ApiError {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request met Redis away");
                 let detail = "Redis is away; what you sent may be sent again";
+                Self::Away(ProblemJson::new(Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    detail,
+                )))
+            }
+            StoreError::Unconfirmed(durability) => {
+                tracing::warn!(%error, "a submit was not confirmed");
+                let detail = format!(
+                    "it is written, and DURABILITY={durability} was not confirmed in time; \
+                     send it again under the same Idempotency-Key"
+                );
                 Self::Away(ProblemJson::new(Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     detail,

@@ -37,7 +37,8 @@ macro_rules! submit {
   MAX_DELIVERIES            crashes of workers that a task survives [5]
   MAX_PAYLOAD               longest payload [256KiB]
   MAX_QUEUE_LENGTH          most ready and parked tasks of a queue [0, any]
-  MEMORY_BUDGET             memory of Redis at which submits are refused, such as 2GiB [none]"
+  MEMORY_BUDGET             memory of Redis at which submits are refused, such as 2GiB [none]
+  DURABILITY                what a submit waits for: aof, fsync, replicas:N, fsync+replicas:N [aof]"
     };
 }
 

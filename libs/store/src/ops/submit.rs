@@ -128,7 +128,7 @@ impl Partition {
     /// Makes up to [`super::MAX_BATCH`] tasks, all or none.
     ///
     /// # Errors
-    /// Redis is away or out of memory.
+    /// Redis is away or out of memory, or what was written is not as durable as is asked for.
     pub async fn submit(&self, batch: &[Submission]) -> Result<Vec<SubmitOutcome>, StoreError> {
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -142,7 +142,7 @@ impl Partition {
         let keys = 5 + streams.len() + 5 * batch.len();
         let over_budget = self.is_over_budget().await?;
         let reply = self
-            .eval(Script::Submit, keys, |cmd| {
+            .eval_durably(Script::Submit, keys, |cmd| {
                 cmd.arg(self.keys.log())
                     .arg(self.keys.due())
                     .arg(self.keys.tick());

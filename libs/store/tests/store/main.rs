@@ -9,6 +9,7 @@ mod accepts;
 mod cancel;
 mod claim;
 mod dlq;
+mod durability;
 mod expire;
 mod failover;
 mod finish;

@@ -73,6 +73,11 @@ fn sabotage_of_retention_is_found_out() {
 }
 
 #[test]
+fn sabotage_of_the_holder_is_found_out() {
+    found_out("start-without-nonce", &["failover"], "15");
+}
+
+#[test]
 fn sabotage_of_the_ready_streams_is_found_out() {
     found_out("ready-by-maxlen", &["cut"], "8");
 }

@@ -1,0 +1,223 @@
+//! What a submit waits for before it is acknowledged.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use redis::aio::ConnectionManager;
+use redis::{Cmd, RedisError, Value};
+
+use crate::link::{MAX_BLOCK, info_field};
+use crate::migrate::LayoutError;
+use crate::scripts::Script;
+use crate::{Partition, StoreError};
+
+/// Longest wait for the disk or for replicas; then the caller is told that it is not confirmed.
+const LIMIT: Duration = MAX_BLOCK;
+
+/// What an acknowledged submit has survived: `DURABILITY` of the environment.
+///
+/// `aof` stands for what Redis itself does before it answers: with `appendfsync always` the file is
+/// on disk, with `everysec` the operating system has it. The others ask Redis, in the same round trip,
+/// to hold back its answer (`WAIT`, `WAITAOF`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Redis has written it to its append-only file, synced as `appendfsync` says.
+    #[default]
+    Aof,
+    /// So many replicas have it in memory.
+    Replicas(u8),
+    /// It is on the disk of the primary, and on that of so many replicas.
+    Fsync(u8),
+}
+
+impl FromStr for Durability {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let count = |text: &str| text.parse().ok().filter(|count| *count > 0).ok_or(());
+        match text {
+            "aof" => Ok(Self::Aof),
+            "fsync" => Ok(Self::Fsync(0)),
+            _ => {
+                if let Some(replicas) = text.strip_prefix("replicas:") {
+                    count(replicas).map(Self::Replicas)
+                } else {
+                    count(text.strip_prefix("fsync+replicas:").ok_or(())?).map(Self::Fsync)
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aof => f.write_str("aof"),
+            Self::Fsync(0) => f.write_str("fsync"),
+            Self::Fsync(replicas) => write!(f, "fsync+replicas:{replicas}"),
+            Self::Replicas(replicas) => write!(f, "replicas:{replicas}"),
+        }
+    }
+}
+
+impl Durability {
+    /// Whether an acknowledgement takes longer than Redis' own answer.
+    #[must_use]
+    pub const fn waits(self) -> bool {
+        !matches!(self, Self::Aof)
+    }
+
+    fn command(self) -> Cmd {
+        let limit = u64::try_from(LIMIT.as_millis()).unwrap_or(0);
+        match self {
+            Self::Aof => redis::cmd("PING"),
+            Self::Replicas(replicas) => redis::cmd("WAIT").arg(replicas).arg(limit).take(),
+            Self::Fsync(replicas) => redis::cmd("WAITAOF").arg(1).arg(replicas).arg(limit).take(),
+        }
+    }
+
+    /// Whether a reply of the command says that it is so.
+    fn is_met(self, reply: &Value) -> bool {
+        let at_least = |value: &Value, wanted: u8| matches!(value, Value::Int(count) if *count >= i64::from(wanted));
+        match (self, reply) {
+            (Self::Aof, _) => true,
+            (Self::Replicas(wanted), count) => at_least(count, wanted),
+            (Self::Fsync(wanted), Value::Array(counts)) => {
+                matches!(&counts[..], [disk, replicas] if at_least(disk, 1) && at_least(replicas, wanted))
+            }
+            (Self::Fsync(_), _) => false,
+        }
+    }
+
+    /// Whether a server can do it.
+    pub(crate) async fn check(self, connection: &mut ConnectionManager) -> Result<(), StoreError> {
+        if !matches!(self, Self::Fsync(_)) {
+            return Ok(());
+        }
+        let mut info = async |section: &str, field: &str| {
+            let text: String = redis::cmd("INFO")
+                .arg(section)
+                .query_async(connection)
+                .await?;
+            Ok::<_, StoreError>(info_field(&text, field).unwrap_or_default().to_owned())
+        };
+        let version = info("server", "redis_version").await?;
+        let why = if !knows_waitaof(&version) {
+            format!("WAITAOF, which Redis has from 7.2 on; this is {version}")
+        } else if info("persistence", "aof_enabled").await? == "0" {
+            "an append-only file: run `redis-cli CONFIG SET appendonly yes` (or set it in redis.conf)"
+                .to_owned()
+        } else {
+            return Ok(());
+        };
+        let wanted = self.to_string();
+        Err(LayoutError::Durability { wanted, why }.into())
+    }
+}
+
+fn knows_waitaof(version: &str) -> bool {
+    let mut numbers = version
+        .split('.')
+        .map(|number| number.parse().unwrap_or(0_u32));
+    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    (major, minor) >= (7, 2)
+}
+
+impl Partition {
+    /// Runs a script and gives its answer when what it wrote is as durable as is asked for.
+    pub(crate) async fn eval_durably(
+        &self,
+        script: Script,
+        keys: usize,
+        fill: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        let durability = self.limits.durability;
+        if !durability.waits() {
+            return self.eval(script, keys, fill).await;
+        }
+        let mut pipe = redis::pipe();
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(script.hash()).arg(keys);
+        fill(&mut cmd);
+        // Redis waits for what its client wrote last. A repeat writes nothing itself, and must wait all
+        // the same for what the first try wrote over another connection.
+        let mut mark = redis::cmd("HSET");
+        mark.arg(self.keys.meta()).arg("durable").arg(1);
+        pipe.add_command(cmd)
+            .add_command(mark)
+            .add_command(durability.command());
+        let mut replies = self.blocking_pipe(&pipe).await?;
+        let forgotten = matches!(replies.first(), Some(Value::ServerError(error)) if error.code() == "NOSCRIPT");
+        if forgotten {
+            self.load(script).await?;
+            replies = self.blocking_pipe(&pipe).await?;
+        }
+        let mut replies = replies.into_iter();
+        let (answer, mark, waited) = (replies.next(), replies.next(), replies.next());
+        let answer = match answer.unwrap_or(Value::Nil) {
+            Value::ServerError(error) => return Err(RedisError::from(error).into()),
+            answer => answer,
+        };
+        let marked = !matches!(mark, None | Some(Value::ServerError(_)));
+        if marked && waited.is_some_and(|reply| durability.is_met(&reply)) {
+            Ok(answer)
+        } else {
+            Err(StoreError::Unconfirmed(durability))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::{Durability, knows_waitaof};
+
+    #[test]
+    fn each_word_is_read_and_said_alike() {
+        for word in [
+            "aof",
+            "fsync",
+            "replicas:1",
+            "replicas:2",
+            "fsync+replicas:1",
+        ] {
+            assert_eq!(word.parse::<Durability>().unwrap().to_string(), word);
+        }
+        for word in [
+            "",
+            "disk",
+            "replicas",
+            "replicas:0",
+            "replicas:x",
+            "fsync+replicas:0",
+        ] {
+            assert!(word.parse::<Durability>().is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_enough() {
+        let both = |disk, replicas| Value::Array(vec![Value::Int(disk), Value::Int(replicas)]);
+        assert!(Durability::Fsync(0).is_met(&both(1, 0)));
+        assert!(!Durability::Fsync(0).is_met(&both(0, 3)));
+        assert!(!Durability::Fsync(1).is_met(&both(1, 0)));
+        assert!(Durability::Replicas(1).is_met(&Value::Int(2)));
+        assert!(!Durability::Replicas(2).is_met(&Value::Int(1)));
+        assert!(!Durability::Replicas(1).is_met(&Value::Nil));
+    }
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        for (version, knows) in [
+            ("6.2.5", false),
+            ("7.0.15", false),
+            ("7.2.4", true),
+            ("8.10.0", true),
+            ("", false),
+        ] {
+            assert_eq!(knows_waitaof(version), knows, "{version}");
+        }
+    }
+}
