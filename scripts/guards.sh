@@ -50,4 +50,9 @@ done < <(git ls-files -co --exclude-standard '*.rs' | grep -v /tests/ | xargs wc
 main=$(wc -l < services/taskweir/src/main.rs)
 [ "$main" -le 60 ] || fail "main.rs has $main lines; the ceiling is 60"
 
+# Every test that a document names exists.
+for name in $(grep -oE '`[a-z0-9]+(_[a-z0-9]+){3,}`' docs/PEER-BEHAVIOURS.md | tr -d '`' | sort -u); do
+  grep -rqE "fn $name\b" libs services loadtest --include='*.rs' || fail "docs/PEER-BEHAVIOURS.md names a test $name that is not there"
+done
+
 echo "guards: layers and sizes hold"

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -55,6 +55,11 @@ const SETTLE_BROKEN: Duration = Duration::from_secs(10);
 /// The cluster could not be started, or did not come to rest so that it could be checked.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let plan = Plan::draw(options.seed, options.length, &options.faults);
+    let cuts_power = |step: &Step| matches!(step.fault, Fault::PowerLoss(..));
+    if options.fsync == "no" && plan.steps.iter().any(cuts_power) {
+        // Nothing is synced at all: what would stay is up to the operating system.
+        bail!("a power loss can be simulated with appendfsync everysec and always");
+    }
     if options.verbose {
         print!("{plan}");
     }
@@ -93,7 +98,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     evidence.journal = journal.taken();
     evidence.claims = cluster.claims()?;
     evidence.settled = settled;
-    evidence.lossy = plan.loses();
+    evidence.lossy = plan.loses(&options.fsync);
+    evidence.losses = cluster.losses();
     let findings = checker::check(&evidence);
     tasks.wait().await;
     let recoveries = cluster.recoveries(&evidence);

@@ -9,6 +9,7 @@ mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -27,6 +28,19 @@ pub struct Submit {
     pub ids: BTreeSet<String>,
     /// Refused, because another task holds its unique key.
     pub refused: bool,
+    /// When it was first sent.
+    pub sent: Option<Instant>,
+    /// When it was told an id.
+    pub at: Option<Instant>,
+}
+
+/// A span in which what was acknowledged may have been lost.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// From here on.
+    pub begin: Instant,
+    /// Up to here.
+    pub end: Instant,
 }
 
 /// A worker said that it completed a task.
@@ -85,6 +99,8 @@ pub struct Figures {
     pub cancelled: u64,
     /// Acknowledged and not in the log.
     pub lost: u64,
+    /// Acknowledged when Redis might still lose it: the most that may be lost.
+    pub at_risk: u64,
     /// Completed more than once, in the log or by the word of two workers.
     pub completed_twice: u64,
     /// Started more than once.
@@ -179,9 +195,16 @@ fn acknowledged(evidence: &Evidence, tasks: &BTreeMap<String, Task>, findings: &
         }
         if let Some(id) = &submit.id {
             findings.figures.accepted += 1;
+            // Redis took it at some time between the two.
+            let mut windows = evidence.losses.iter();
+            let at_risk = windows.any(|window| {
+                submit.sent.is_some_and(|sent| sent <= window.end)
+                    && submit.at.is_some_and(|at| at >= window.begin)
+            });
+            findings.figures.at_risk += u64::from(at_risk);
             if !tasks.contains_key(id) {
                 findings.figures.lost += 1;
-                if !evidence.lossy {
+                if !at_risk {
                     let detail = format!("{id} is not in the log");
                     findings.broken("what is acknowledged is kept", detail);
                 }

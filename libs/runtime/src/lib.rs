@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod door;
 pub mod env;
 pub mod lifecycle;
 pub mod listen;

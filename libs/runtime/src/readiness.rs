@@ -28,6 +28,13 @@ fn lock(parts: &Mutex<Vec<State>>) -> MutexGuard<'_, Vec<State>> {
     parts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Default for Readiness {
+    /// Patient enough for short outages of Redis: it is for probes, not for tasks.
+    fn default() -> Self {
+        Self::new(Duration::from_secs(15))
+    }
+}
+
 impl Readiness {
     /// Not ready until every part was fed, and not again when one is unfed for longer than `patience`.
     #[must_use]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -34,7 +34,10 @@ pub(crate) struct Journal {
 
 impl Journal {
     fn begin(&self, key: &str) {
-        let fresh = Submit::default();
+        let fresh = Submit {
+            sent: Some(Instant::now()),
+            ..Submit::default()
+        };
         self.all().insert(key.to_owned(), fresh);
         self.waiting().insert(key.to_owned());
     }
@@ -76,6 +79,7 @@ impl Journal {
         self.note(key, |submit| {
             submit.ids.insert(id.clone());
             submit.id = Some(id);
+            submit.at.get_or_insert_with(Instant::now);
         });
     }
 

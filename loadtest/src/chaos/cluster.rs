@@ -16,12 +16,16 @@ use super::plan::Role;
 use super::process::{Process, free_port};
 use super::proxy::Proxy;
 use super::server::Server;
-use crate::checker::{Claim, Evidence, Tap};
+use crate::checker::{Claim, Evidence, Tap, Window};
 
 /// Lease of every worker, s: short, so that a run sees many redeliveries.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 /// Retention, s: short, so that a run sees many cuts.
 const RETENTION: &str = "15s";
+
+/// What `appendfsync everysec` may not have on disk yet: Redis lets a sync be two seconds late, and then
+/// writes all the same.
+const UNSYNCED: Duration = Duration::from_millis(2_500);
 
 /// A process and its way to Redis.
 struct Member {
@@ -47,6 +51,9 @@ pub(crate) struct Cluster {
     faults: AtomicUsize,
     replicas: AtomicUsize,
     clock_steps: bool,
+    fsync: String,
+    /// When what was acknowledged may have been lost.
+    losses: std::sync::Mutex<Vec<Window>>,
     /// How much each worker had said at the latest failover: what it claimed before may be lost.
     said: std::sync::Mutex<BTreeMap<usize, u64>>,
 }
@@ -114,6 +121,8 @@ impl Cluster {
             faults: AtomicUsize::new(0),
             replicas: AtomicUsize::new(0),
             clock_steps,
+            fsync: options.fsync.clone(),
+            losses: std::sync::Mutex::default(),
             said: std::sync::Mutex::default(),
         };
         for role in Role::ALL {
@@ -218,6 +227,49 @@ impl Cluster {
         Ok(())
     }
 
+    /// Cuts the power of Redis' machine, and brings it back.
+    pub(crate) async fn cut_power(
+        &self,
+        away: Duration,
+        percent: u64,
+        tap: &Tap,
+    ) -> anyhow::Result<()> {
+        let mut redis = self.redis.lock().await;
+        redis.lose_power(percent)?;
+        let end = Instant::now();
+        tokio::time::sleep(away).await;
+        redis.restart().await?;
+        // With `always`, everything that anybody has heard of is still there.
+        if self.fsync != "always" {
+            let begin = end.checked_sub(UNSYNCED).unwrap_or(end);
+            self.forget(Window { begin, end }, redis.url(), tap).await?;
+        }
+        self.note_back();
+        Ok(())
+    }
+
+    /// What was told in a window may be lost: nobody is held to it.
+    async fn forget(&self, window: Window, url: String, tap: &Tap) -> anyhow::Result<()> {
+        tap.rewind(url).await?;
+        self.losses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(window);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for index in 0..Role::Worker.count() {
+            let length = std::fs::metadata(self.worker_log(index)).map_or(0, |file| file.len());
+            said.insert(index, length);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn losses(&self) -> Vec<Window> {
+        self.losses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     pub(crate) async fn freeze_redis(&self, away: Duration) {
         let redis = self.redis.lock().await;
         redis.freeze();
@@ -234,6 +286,7 @@ impl Cluster {
         let replica = redis
             .replica(&self.dir.join(format!("replica-{number}")))
             .await?;
+        let begin = Instant::now();
         replica.say(&["REPLICAOF", "NO", "ONE"]).await?;
         // What the old one is told from here on is lost.
         tokio::time::sleep(behind).await;
@@ -245,13 +298,8 @@ impl Cluster {
             }
         }
         *self.url.lock().unwrap_or_else(PoisonError::into_inner) = redis.url();
-        tap.rewind(redis.url()).await?;
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        for index in 0..Role::Worker.count() {
-            let length = std::fs::metadata(self.worker_log(index)).map_or(0, |file| file.len());
-            said.insert(index, length);
-        }
-        drop(said);
+        let end = Instant::now();
+        self.forget(Window { begin, end }, redis.url(), tap).await?;
         self.note_back();
         Ok(())
     }

@@ -49,6 +49,7 @@ async fn inflict(fault: Fault, cluster: Arc<Cluster>, tap: Tap) -> anyhow::Resul
             cluster.freeze(role, index, false).await;
         }
         Fault::KillRedis(away) => cluster.bounce_redis(ms(away)).await?,
+        Fault::PowerLoss(away, percent) => cluster.cut_power(ms(away), percent, &tap).await?,
         Fault::FreezeRedis(span) => cluster.freeze_redis(ms(span)).await,
         Fault::Cut(role, index) => {
             if let Some(proxy) = cluster.proxy(role, index).await {

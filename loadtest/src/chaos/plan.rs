@@ -58,6 +58,9 @@ pub enum Fault {
     Freeze(Role, usize, u64),
     /// `kill -9` of Redis, started again after so many ms.
     KillRedis(u64),
+    /// The machine of Redis loses power, back after so many ms; of what was never synced a share of so
+    /// many percent stays.
+    PowerLoss(u64, u64),
     /// `SIGSTOP` of Redis for so many ms.
     FreezeRedis(u64),
     /// All connections of a process to Redis are cut.
@@ -78,7 +81,7 @@ impl Fault {
     pub const fn kills(&self) -> bool {
         matches!(
             self,
-            Self::Kill(..) | Self::KillRedis(_) | Self::Failover(_)
+            Self::Kill(..) | Self::KillRedis(_) | Self::PowerLoss(..) | Self::Failover(_)
         )
     }
 }
@@ -93,6 +96,10 @@ impl fmt::Display for Fault {
                 write!(f, "freeze {} {index} for {ms} ms", role.as_str())
             }
             Self::KillRedis(ms) => write!(f, "kill redis, back after {ms} ms"),
+            Self::PowerLoss(ms, percent) => write!(
+                f,
+                "cut redis' power, {percent}% of what was not synced stays, back after {ms} ms"
+            ),
             Self::FreezeRedis(ms) => write!(f, "freeze redis for {ms} ms"),
             Self::Cut(role, index) => write!(f, "cut {} {index} off", role.as_str()),
             Self::Delay(role, index, by, ms) => {
@@ -130,7 +137,7 @@ const MEAN_GAP: f64 = 0.8;
 /// The last faults come so long before the end.
 const TAIL: Duration = Duration::from_secs(3);
 /// Weights of the kinds of faults.
-const WEIGHTS: [(&str, u32); 12] = [
+const WEIGHTS: [(&str, u32); 13] = [
     ("kill-worker", 22),
     ("kill-scheduler", 8),
     ("kill-projector", 8),
@@ -142,12 +149,14 @@ const WEIGHTS: [(&str, u32); 12] = [
     ("delay", 8),
     ("silence", 5),
     ("clock", 5),
-    // It loses what was acknowledged: only where it is asked for.
+    // They lose what was acknowledged: only where they are asked for.
     (FAILOVER, 0),
+    (POWER_LOSS, 0),
 ];
-/// Weight of a failover where it is asked for.
-const FAILOVER_WEIGHT: u32 = 6;
+/// Weight of what loses something, where it is asked for.
+const LOSING_WEIGHT: u32 = 6;
 const FAILOVER: &str = "failover";
+const POWER_LOSS: &str = "power-loss";
 
 impl Plan {
     /// The names of faults, for choosing some.
@@ -155,11 +164,15 @@ impl Plan {
         WEIGHTS.iter().map(|(name, _)| *name)
     }
 
-    /// Whether it loses what was acknowledged.
+    /// Whether it loses what was acknowledged, where Redis syncs its file so.
     #[must_use]
-    pub fn loses(&self) -> bool {
+    pub fn loses(&self, fsync: &str) -> bool {
         let mut faults = self.steps.iter().map(|step| step.fault);
-        faults.any(|fault| matches!(fault, Fault::Failover(_)))
+        faults.any(|fault| match fault {
+            Fault::Failover(_) => true,
+            Fault::PowerLoss(..) => fsync != "always",
+            _ => false,
+        })
     }
 
     /// Draws a schedule. `only` names the kinds of faults to draw from; all where it is empty.
@@ -171,7 +184,7 @@ impl Plan {
             .into_iter()
             .filter(|(name, _)| only.is_empty() || wanted(name))
             .map(|(name, weight)| match name {
-                FAILOVER if wanted(name) => (name, FAILOVER_WEIGHT),
+                FAILOVER | POWER_LOSS if wanted(name) => (name, LOSING_WEIGHT),
                 _ => (name, weight),
             })
             .collect();
@@ -240,6 +253,15 @@ fn draw_fault(dice: &mut StdRng, name: &str) -> Fault {
         "silence" => {
             let (role, index) = any(dice);
             Fault::Silence(role, index, dice.random_range(500..5_000))
+        }
+        POWER_LOSS => {
+            let torn = dice.random_range(0..100);
+            let percent = if dice.random_range(0..2) == 0 {
+                0
+            } else {
+                torn
+            };
+            Fault::PowerLoss(dice.random_range(50..1_000), percent)
         }
         FAILOVER => Fault::Failover(dice.random_range(50..1_500)),
         _ => Fault::Clock(dice.random_range(-4_000..4_000)),

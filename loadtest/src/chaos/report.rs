@@ -96,6 +96,7 @@ impl fmt::Display for Report {
             ("failed", figures.failed),
             ("cancelled", figures.cancelled),
             ("lost", figures.lost),
+            ("acknowledged at risk of it", figures.at_risk),
             ("completed twice", figures.completed_twice),
             ("started twice", figures.started_twice),
             ("late completions refused", figures.late_refused),

@@ -1,7 +1,9 @@
-//! A Redis whose clock can be set.
+//! A Redis whose clock can be set and whose machine can lose power.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -23,6 +25,12 @@ pub(crate) struct Server {
     /// The library that sets its clock.
     clock: Option<PathBuf>,
     offset_us: i64,
+}
+
+/// Inode and length of a file that was synced.
+fn note(line: &str) -> Option<(u64, u64)> {
+    let (inode, length) = line.split_once(' ')?;
+    Some((inode.parse().ok()?, length.parse().ok()?))
 }
 
 /// Compiles the clock; none where there is no C compiler or no preloading.
@@ -95,6 +103,36 @@ impl Server {
         file.write_all(&self.offset_us.to_ne_bytes())
     }
 
+    /// Kills it as a power cut would: of what was never synced, only a share of so many percent stays, which may
+    /// end in the middle of a command.
+    pub(crate) fn lose_power(&mut self, percent: u64) -> anyhow::Result<()> {
+        self.kill();
+        let notes = std::fs::read_to_string(self.dir.join("synced")).unwrap_or_default();
+        let synced: BTreeMap<u64, u64> = notes.lines().filter_map(note).collect();
+        for name in std::fs::read_dir(&self.dir)?.chain(
+            std::fs::read_dir(self.dir.join("appendonlydir"))
+                .into_iter()
+                .flatten(),
+        ) {
+            let path = name?.path();
+            // The base and the manifest are synced before they are named.
+            if !path.to_string_lossy().ends_with(".aof")
+                || path.to_string_lossy().contains(".base.")
+            {
+                continue;
+            }
+            let file = OpenOptions::new().write(true).open(&path)?;
+            let about = file.metadata()?;
+            let kept = synced
+                .get(&about.ino())
+                .copied()
+                .unwrap_or(0)
+                .min(about.len());
+            file.set_len(kept + (about.len() - kept) * percent / 100)?;
+        }
+        Ok(())
+    }
+
     /// A replica of this one, with everything it has.
     pub(crate) async fn replica(&self, dir: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir)?;
@@ -156,7 +194,8 @@ fn spawn(dir: &Path, fsync: &str, port: u16, clock: Option<&Path>) -> anyhow::Re
     if let Some(library) = clock {
         command
             .env("LD_PRELOAD", library)
-            .env("CHAOS_CLOCK", dir.join("clock"));
+            .env("CHAOS_CLOCK", dir.join("clock"))
+            .env("CHAOS_SYNCED", dir.join("synced"));
     }
     Process::start(&mut command, &dir.join("redis.log")).context("redis-server is not installed")
 }

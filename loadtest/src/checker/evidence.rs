@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 
 use super::tap::{Entry, Position, RawEvent, Tap, connect, keys};
-use super::{Claim, Submit};
+use super::{Claim, Submit, Window};
 
 /// A partition's keys, read raw.
 #[derive(Debug, Default)]
@@ -46,6 +46,8 @@ pub struct Evidence {
     pub settled: bool,
     /// Whether a failover has lost what was acknowledged: then losses are counted only.
     pub lossy: bool,
+    /// When.
+    pub losses: Vec<Window>,
     pub(crate) partitions: BTreeMap<String, Partition>,
 }
 
@@ -226,6 +228,7 @@ impl Evidence {
             claims: Vec::new(),
             settled: true,
             lossy: false,
+            losses: Vec::new(),
             partitions,
         })
     }

@@ -9,8 +9,8 @@ use poem::{EndpointExt, Route, Server, get, post};
 use taskweir_domain::DraftLimits;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError};
-use taskweir_store::{Limits, RedisSettings, Store, Submitter};
+use taskweir_runtime::{Env, EnvError, door};
+use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
@@ -53,18 +53,35 @@ impl Config {
     /// The port is taken, or the layout is not usable.
     pub async fn build(self) -> anyhow::Result<App> {
         let (acceptor, address) = self.listen.bind().await?;
+        Ok(App {
+            acceptor,
+            address,
+            state: self.connect(address).await?,
+        })
+    }
+
+    async fn connect(self, address: SocketAddr) -> Result<State, StoreError> {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
-        let state = State {
+        Ok(State {
             submitter: Submitter::new(&store),
             store,
             submit: self.submit,
             gate: Gate::new(self.keys, address.ip().is_loopback()),
-        };
-        Ok(App {
-            acceptor,
-            address,
-            state,
         })
+    }
+
+    /// Listens and serves until `stop`; while Redis is away at the start, readers are told so.
+    ///
+    /// # Errors
+    /// The port is taken, or the layout is not usable.
+    pub async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let listen = self.listen;
+        let opening = async |address| {
+            let state = self.connect(address).await?;
+            tracing::info!(%address, "dashboard listens");
+            Ok(routes(state, HostGuard::of(address)))
+        };
+        door::serve(listen, opening, door::closed, DRAIN, stop).await
     }
 }
 

@@ -9,13 +9,13 @@ use poem::listener::TcpAcceptor;
 use taskweir_domain::DraftLimits;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError};
-use taskweir_store::{Limits, RedisSettings, Store, Submitter};
+use taskweir_runtime::{Env, EnvError, door};
+use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
-use crate::api;
 use crate::gate::Gate;
 use crate::state::State;
+use crate::{api, problem};
 
 /// What a gateway is told.
 #[derive(Debug, Clone)]
@@ -54,19 +54,40 @@ impl Config {
     /// The port is taken, or the layout is not usable.
     pub async fn build(self, metrics: PrometheusHandle) -> anyhow::Result<App> {
         let (acceptor, address) = self.listen.bind().await?;
+        Ok(App {
+            acceptor,
+            address,
+            state: self.connect(metrics).await?,
+        })
+    }
+
+    async fn connect(self, metrics: PrometheusHandle) -> Result<State, StoreError> {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
-        let state = State {
+        Ok(State {
             submitter: Submitter::new(&store),
             store,
             submit: self.submit,
             metrics,
             gate: Gate::new(self.keys),
-        };
-        Ok(App {
-            acceptor,
-            address,
-            state,
         })
+    }
+
+    /// Listens and serves until `stop`; while Redis is away at the start, callers are told so.
+    ///
+    /// # Errors
+    /// The port is taken, or the layout is not usable.
+    pub async fn serve(
+        self,
+        metrics: PrometheusHandle,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let listen = self.listen;
+        let opening = async |address| {
+            let state = self.connect(metrics).await?;
+            tracing::info!(%address, "gateway listens");
+            Ok(api::routes(state, HostGuard::of(address)))
+        };
+        door::serve(listen, opening, problem::starting, DRAIN, stop).await
     }
 }
 

@@ -374,6 +374,12 @@ impl From<Arc<StoreError>> for ApiError {
     }
 }
 
+/// What a caller is told while the gateway still waits for Redis.
+pub(crate) fn starting() -> Response {
+    let detail = "the gateway starts: Redis does not answer yet";
+    ProblemJson::new(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)).into_response()
+}
+
 /// What a parameter takes, for those the framework reads.
 fn takes(parameter: &str) -> String {
     match parameter {

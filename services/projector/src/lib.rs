@@ -6,8 +6,6 @@ mod rebuild;
 mod run;
 mod verify;
 
-use std::time::Duration;
-
 use taskweir_runtime::{Env, EnvError, Readiness};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -34,14 +32,14 @@ impl Config {
         })
     }
 
-    /// Connects, waiting while Redis is away.
+    /// Connects, waiting while Redis is away; `readiness` will tell whether it gets on.
     ///
     /// # Errors
     /// The layout is not usable.
-    pub async fn build(self) -> Result<App, StoreError> {
+    pub async fn build(self, readiness: Readiness) -> Result<App, StoreError> {
         Ok(App {
             store: Store::connect_waiting(&self.redis, Limits::default()).await?,
-            readiness: Readiness::new(Duration::from_secs(15)),
+            readiness,
         })
     }
 }
@@ -54,12 +52,6 @@ pub struct App {
 }
 
 impl App {
-    /// Whether it gets on.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        self.readiness.clone()
-    }
-
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let loops = TaskTracker::new();

@@ -38,17 +38,17 @@ impl Config {
         })
     }
 
-    /// Connects, waiting while Redis is away.
+    /// Connects, waiting while Redis is away; `readiness` will tell whether it gets on.
     ///
     /// # Errors
     /// The layout is not usable.
-    pub async fn build(self) -> Result<App, StoreError> {
+    pub async fn build(self, readiness: Readiness) -> Result<App, StoreError> {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
         Ok(App {
             store,
             retention_ms: self.limits.retention_ms,
             lease: self.lease,
-            readiness: Readiness::new(Duration::from_secs(15)),
+            readiness,
         })
     }
 }
@@ -63,12 +63,6 @@ pub struct App {
 }
 
 impl App {
-    /// Whether its loops get on.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        self.readiness.clone()
-    }
-
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let loops = TaskTracker::new();

@@ -122,8 +122,12 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
     let gateway = gateway.build(process.metrics.clone()).await?;
     let dashboard = dashboard.build().await?;
     let worker = worker.build()?;
-    let scheduler = scheduler.build().await?;
-    let projector = projector.build().await?;
+    let scheduler = scheduler
+        .build(taskweir_runtime::Readiness::default())
+        .await?;
+    let projector = projector
+        .build(taskweir_runtime::Readiness::default())
+        .await?;
     greet(gateway.address(), dashboard.address(), redis);
 
     // The worker drains first: while it does, the others go on, so that what it settles is seen.

@@ -74,15 +74,11 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
         match service {
             Service::Gateway => {
                 let config = taskweir_gateway::Config::from_env(env)?;
-                config
-                    .build(process.metrics.clone())
-                    .await?
-                    .run(stop)
-                    .await?;
+                config.serve(process.metrics.clone(), stop).await?;
             }
             Service::Dashboard => {
                 let config = taskweir_dashboard::Config::from_env(env)?;
-                config.build().await?.run(stop).await?;
+                config.serve(stop).await?;
             }
             Service::Worker => {
                 let app = taskweir_worker_service::Config::from_env(env)?.build()?;
@@ -90,14 +86,16 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
                 app.run(stop).await?;
             }
             Service::Projector => {
-                let app = taskweir_projector::Config::from_env(env)?.build().await?;
-                process.probe(app.readiness())?;
-                app.run(stop).await;
+                let config = taskweir_projector::Config::from_env(env)?;
+                let readiness = Readiness::default();
+                process.probe(readiness.clone())?;
+                config.build(readiness).await?.run(stop).await;
             }
             Service::Scheduler => {
-                let app = taskweir_scheduler::Config::from_env(env)?.build().await?;
-                process.probe(app.readiness())?;
-                app.run(stop).await;
+                let config = taskweir_scheduler::Config::from_env(env)?;
+                let readiness = Readiness::default();
+                process.probe(readiness.clone())?;
+                config.build(readiness).await?.run(stop).await;
             }
         }
         anyhow::Ok(())

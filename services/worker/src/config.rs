@@ -72,8 +72,7 @@ impl Config {
     /// # Errors
     /// A setting is out of range.
     pub fn build(self) -> Result<App, WorkerError> {
-        // Some leases may be shorter, and some outages longer: this is for probes, not for tasks.
-        let readiness = Readiness::new(Duration::from_secs(15));
+        let readiness = Readiness::default();
         let watched = readiness.part("worker");
         let worker = Worker::builder(self.redis)
             .on_contact(move || watched.feed())

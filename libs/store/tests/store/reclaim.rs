@@ -1,7 +1,9 @@
-use taskweir_domain::{Actor, Command, Event, EventType, Fence, LossSeen, Phase, Status, decide};
+use taskweir_domain::{
+    Actor, Command, ErrorKind, Event, EventType, Fence, LossSeen, Phase, Status, decide,
+};
 use taskweir_store::{FinishOutcome, Loss, ReclaimOutcome, SilentEntry};
 
-use crate::bench::{Bench, complete};
+use crate::bench::{Bench, complete, fail};
 
 async fn silent(bench: &Bench) -> SilentEntry {
     bench
@@ -188,4 +190,27 @@ async fn a_beat_between_look_and_claim_saves_the_task() {
     assert_eq!(reclaim(&bench, &loss, 0).await, ReclaimOutcome::Busy);
     let cancel = bench.decide(id, &Command::Cancel(Actor::anonymous())).await;
     assert!(matches!(cancel, Event::CancelRequested(_)));
+}
+
+#[tokio::test]
+async fn peer_29_after_a_crash_loop_neither_failure_nor_success_of_the_lost_attempt_counts() {
+    let bench = Bench::new().await;
+    let id = bench.submit_with(|spec| spec.max_deliveries = 0).await;
+    let running = bench.run_with_lease("w", 0).await;
+    let failed = bench
+        .finishing(&running, &fail(&running, ErrorKind::Error))
+        .await;
+    let done = bench.finishing(&running, &complete(&running)).await;
+    reclaim_all(&bench).await;
+    let detail = bench.check(id).await;
+    assert_eq!(detail.error.unwrap().kind, ErrorKind::CrashLoop);
+    for late in [&failed, &done] {
+        assert_eq!(bench.finish(late).await, FinishOutcome::Late);
+    }
+    let detail = bench.check(id).await;
+    assert_eq!(detail.task.status(), Status::Failed);
+    assert_eq!(detail.task.failures, 0);
+    let events = bench.events(id).await;
+    let refused = |event: &&EventType| **event == EventType::LateCompletionRefused;
+    assert_eq!(events.iter().filter(refused).count(), 1);
 }

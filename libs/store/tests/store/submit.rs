@@ -105,3 +105,22 @@ async fn each_class_has_its_stream() {
         assert_eq!((depth.ready, depth.held), (1, 0));
     }
 }
+
+#[tokio::test]
+async fn peer_07_an_id_that_exists_keeps_its_task_whatever_is_sent_again() {
+    let bench = Bench::new().await;
+    let id = bench.submit().await;
+    let mut spec = bench.spec();
+    spec.data = taskweir_domain::Json::parse("7".to_owned()).unwrap();
+    spec.priority = taskweir_domain::Priority::High;
+    let again = Submission {
+        id,
+        spec,
+        idempotency: None,
+    };
+    let outcome = bench.partition.submit(&[again]).await.unwrap().remove(0);
+    assert!(matches!(outcome, SubmitOutcome::Repeated(_)));
+    let task = bench.check(id).await.task;
+    assert_eq!(task.priority, taskweir_domain::Priority::Normal);
+    assert_eq!(bench.events(id).await.len(), 1);
+}

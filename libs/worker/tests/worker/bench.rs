@@ -37,7 +37,10 @@ impl Running {
 
 impl Bench {
     pub async fn new() -> Self {
-        let redis = TestRedis::start();
+        Self::on(TestRedis::start()).await
+    }
+
+    pub async fn on(redis: TestRedis) -> Self {
         let settings = settings(&redis);
         migrate(
             &settings,

@@ -6,7 +6,7 @@ use taskweir_worker::{Context, Handler, TaskError};
 use crate::bench::{Bench, Wait};
 
 /// Fails as its data says.
-struct Fails;
+pub struct Fails;
 
 impl Handler for Fails {
     const TYPE: &'static str = "fails";

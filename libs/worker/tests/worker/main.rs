@@ -6,4 +6,5 @@ mod bench;
 mod failures;
 mod life;
 mod lottery;
+mod peers;
 mod shutdown;

@@ -73,7 +73,7 @@ async fn a_handler_that_stops_when_told_costs_its_task_nothing() {
 }
 
 /// Never ends and never listens.
-struct Deaf;
+pub struct Deaf;
 
 impl taskweir_worker::Handler for Deaf {
     const TYPE: &'static str = "deaf";

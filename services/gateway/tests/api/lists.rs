@@ -12,7 +12,9 @@ pub async fn project(bench: &Bench) {
         url: bench.redis.url(),
         prefix: "tw".to_owned(),
     };
-    let app = taskweir_projector::Config { redis }.build().await.unwrap();
+    let config = taskweir_projector::Config { redis };
+    let app = config.build(taskweir_runtime::Readiness::default());
+    let app = app.await.unwrap();
     tokio::spawn(app.run(CancellationToken::new()));
 }
 

@@ -14,6 +14,7 @@ mod control;
 mod crash;
 mod dev;
 mod outage;
+mod peers;
 mod readme;
 mod retention;
 mod traffic;
