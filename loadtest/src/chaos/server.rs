@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -109,6 +109,11 @@ impl Server {
         self.kill();
         let notes = std::fs::read_to_string(self.dir.join("synced")).unwrap_or_default();
         let synced: BTreeMap<u64, u64> = notes.lines().filter_map(note).collect();
+        let mut appending = OpenOptions::new();
+        let mut synced_notes = appending
+            .create(true)
+            .append(true)
+            .open(self.dir.join("synced"))?;
         for name in std::fs::read_dir(&self.dir)?.chain(
             std::fs::read_dir(self.dir.join("appendonlydir"))
                 .into_iter()
@@ -128,7 +133,34 @@ impl Server {
                 .copied()
                 .unwrap_or(0)
                 .min(about.len());
-            file.set_len(kept + (about.len() - kept) * percent / 100)?;
+            let kept = kept + (about.len() - kept) * percent / 100;
+            file.set_len(kept)?;
+            // It survived, so it is on the disk.
+            writeln!(synced_notes, "{} {kept}", about.ino())?;
+        }
+        self.mend()
+    }
+
+    /// Cuts a torn transaction off, as docs/DURABILITY.md tells operators to: Redis itself leaves it in the
+    /// file and applies half of it at the start after the next.
+    fn mend(&self) -> anyhow::Result<()> {
+        let parts = self.dir.join("appendonlydir/appendonly.aof.manifest");
+        let whole = self.dir.join("appendonly.aof");
+        let file = if parts.exists() { parts } else { whole };
+        let mut check = Command::new("redis-check-aof")
+            .arg("--fix")
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("redis-check-aof is not installed")?;
+        if let Some(mut asked) = check.stdin.take() {
+            // It asks only where there is something to cut.
+            asked.write_all(b"y\n").ok();
+        }
+        if !check.wait()?.success() {
+            bail!("redis-check-aof could not mend the file");
         }
         Ok(())
     }
@@ -156,7 +188,8 @@ impl Server {
         let mut connection = client.get_multiplexed_async_connection().await?;
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
-        Ok(cmd.query_async(&mut connection).await?)
+        let value: redis::Value = cmd.query_async(&mut connection).await?;
+        Ok(redis::from_redis_value(value)?)
     }
 
     /// Waits until it answers, loading included.
@@ -198,4 +231,58 @@ fn spawn(dir: &Path, fsync: &str, port: u16, clock: Option<&Path>) -> anyhow::Re
             .env("CHAOS_SYNCED", dir.join("synced"));
     }
     Process::start(&mut command, &dir.join("redis.log")).context("redis-server is not installed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Server;
+
+    /// How many of the pairs are there, none of them by halves.
+    async fn pairs(server: &Server) -> usize {
+        let mut whole = 0;
+        for n in 0..PAIRS {
+            let found = server
+                .say(&["EXISTS", &format!("a{n}"), &format!("b{n}")])
+                .await
+                .expect("it answers");
+            assert!(found == "0" || found == "2", "pair {n} is there by half");
+            whole += usize::from(found == "2");
+        }
+        whole
+    }
+
+    const PAIRS: usize = 12;
+
+    #[tokio::test]
+    async fn a_power_loss_keeps_a_prefix_of_whole_transactions() {
+        for percent in [0, 5, 31, 32, 33, 50, 67, 99, 100] {
+            let dir = tempfile::tempdir().expect("a directory");
+            // Never synced: all of it is at risk.
+            let mut server = Server::start(dir.path(), "no").await.expect("it starts");
+            for n in 0..PAIRS {
+                let pair = format!("redis.call('SET','a{n}',1) redis.call('SET','b{n}',1)");
+                server
+                    .say(&["EVAL", &format!("{pair} return 'OK'"), "0"])
+                    .await
+                    .expect("set");
+            }
+            server.lose_power(percent).expect("it loses power");
+            server.restart().await.expect("it starts");
+            let kept = pairs(&server).await;
+            assert!(
+                kept <= PAIRS && (percent < 100 || kept == PAIRS),
+                "{percent}: {kept}"
+            );
+            // What Redis leaves of a torn transaction shows at the start after the next.
+            let more = "redis.call('SET','x',1) redis.call('SET','y',1) return 'OK'";
+            server.say(&["EVAL", more, "0"]).await.expect("set");
+            server.kill();
+            server.restart().await.expect("it starts");
+            assert_eq!(pairs(&server).await, kept);
+            assert_eq!(
+                server.say(&["EXISTS", "x", "y"]).await.expect("it answers"),
+                "2"
+            );
+        }
+    }
 }

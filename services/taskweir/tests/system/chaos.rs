@@ -33,6 +33,31 @@ fn a_minute_of_chaos_breaks_no_promise() {
     assert!(figures["cut"].as_u64().unwrap() >= 100, "{report:#}");
 }
 
+#[test]
+fn power_losses_of_a_redis_that_always_syncs_lose_nothing() {
+    let faults = ["power-loss", "kill-worker", "kill-redis", "cut"];
+    let mut arguments = vec![
+        "--seconds",
+        "25",
+        "--seed",
+        "5",
+        "--fsync",
+        "always",
+        "--json",
+    ];
+    arguments.extend(faults.iter().flat_map(|fault| ["--fault", fault]));
+    let output = chaos(&arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!(report["figures"]["lost"], 0);
+    // Nothing is forgiven.
+    assert_eq!(report["figures"]["at_risk"], 0);
+    assert!(
+        report["figures"]["accepted"].as_u64().unwrap() >= 200,
+        "{report:#}"
+    );
+}
+
 /// A build that is broken on purpose is found out, by one of a few seeds.
 #[track_caller]
 fn found_out(sabotage: &str, faults: &[&str], seconds: &str) {
