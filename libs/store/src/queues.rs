@@ -7,6 +7,7 @@ use taskweir_domain::{Position, Priority, QueueName};
 
 use crate::ops::GROUP;
 use crate::reply::Reader;
+use crate::scripts::Script;
 use crate::{Partition, StoreError};
 
 /// Which queues there are and which of them are paused.
@@ -141,25 +142,10 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn ensure_groups(&self, streams: &crate::StreamSet) -> Result<(), StoreError> {
-        let mut connection = self.link.get();
-        let mut pipe = redis::pipe();
-        pipe.ignore_errors();
-        for key in streams.keys() {
-            pipe.cmd("XGROUP")
-                .arg("CREATE")
-                .arg(key)
-                .arg(GROUP)
-                .arg("0")
-                .arg("MKSTREAM");
-        }
-        let answers: Vec<Value> = pipe.query_async(&mut connection).await?;
-        for answer in answers {
-            if let Value::ServerError(error) = answer
-                && error.code() != "BUSYGROUP"
-            {
-                return Err(redis::RedisError::from(error).into());
-            }
-        }
+        self.eval(Script::Groups, 1 + streams.len(), |cmd| {
+            cmd.arg(self.keys.log()).arg(streams.keys()).arg(GROUP);
+        })
+        .await?;
         Ok(())
     }
 }

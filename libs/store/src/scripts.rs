@@ -49,6 +49,8 @@ scripts! {
     Submit = "submit",
     /// Holds an idempotency key for a task of another partition.
     Reserve = "reserve",
+    /// Makes the consumer groups of ready streams.
+    Groups = "groups",
     /// Takes ready entries for a consumer.
     Claim = "claim",
     /// Gives them back unused.

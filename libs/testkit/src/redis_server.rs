@@ -187,6 +187,13 @@ impl TestRedis {
         assert!(self.wait_up(), "redis-server did not come up again");
     }
 
+    /// Starts it again as [`Self::restart`] does, with further arguments, and does not wait for it.
+    pub fn relaunch(&mut self, more: &[&str]) {
+        let more = more.iter().map(|text| (*text).to_owned());
+        let arguments: Vec<String> = self.arguments.iter().cloned().chain(more).collect();
+        self.child = spawn(self.port, self.dir.path(), self.persistence, &arguments);
+    }
+
     /// Runs one command by `redis-cli` and gives its raw output.
     ///
     /// # Panics

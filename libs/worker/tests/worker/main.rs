@@ -4,6 +4,7 @@
 
 mod bench;
 mod failures;
+mod faults;
 mod life;
 mod lottery;
 mod peers;

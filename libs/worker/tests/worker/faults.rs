@@ -1,0 +1,271 @@
+//! What Redis does to those who talk to it, with a worker at work: nothing is lost, nothing runs twice, and
+//! nobody must be restarted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use taskweir_domain::{EventType, Status};
+use taskweir_store::{Limits, RedisSettings, Store};
+use taskweir_testkit::{Persistence, TestRedis, eventually};
+use taskweir_worker::{TaskId, Worker};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::bench::{Bench, Echo, Wait, settings};
+
+/// Each task has run once, whatever happened meanwhile.
+async fn completed_once(bench: &Bench, ids: &[TaskId]) {
+    eventually("our own connection is back", async || {
+        bench.store.ping().await.ok()
+    })
+    .await;
+    for id in ids {
+        bench.reaches(*id, Status::Completed).await;
+        let events = bench.events(*id).await;
+        let starts = events.iter().filter(|event| **event == EventType::Started);
+        assert_eq!(starts.count(), 1, "{events:?}");
+    }
+}
+
+async fn submit_many(bench: &Bench, count: usize, data: &str) -> Vec<TaskId> {
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        ids.push(bench.submit("echo", data).await);
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_file_is_waited_for() {
+    let mut bench = Bench::on(TestRedis::start_with(Persistence::Aof, &[])).await;
+    let worker = bench.run(bench.builder().handler(Wait));
+    let id = bench.submit("wait", "400").await;
+    bench.reaches(id, Status::Processing).await;
+    // Two seconds of loading: each key of the base takes a while.
+    assert_eq!(bench.redis.cli(&["DEBUG", "POPULATE", "1000"]), "OK");
+    let _ = bench.redis.cli(&["BGREWRITEAOF"]);
+    eventually("the file is rewritten", async || {
+        let info = bench.redis.cli(&["INFO", "persistence"]);
+        let done = |field: &str| info.contains(&format!("{field}:0"));
+        (done("aof_rewrite_in_progress") && done("aof_rewrite_scheduled")).then_some(())
+    })
+    .await;
+    bench.redis.kill();
+    let slow = ["--key-load-delay", "2000"];
+    let events = ["--loading-process-events-interval-bytes", "1024"];
+    bench.redis.relaunch(&[slow, events].concat());
+    eventually("it loads", async || {
+        let error = bench.store.ping().await.err()?;
+        assert!(error.is_transient(), "{error}");
+        error.to_string().contains("loading").then_some(())
+    })
+    .await;
+    completed_once(&bench, &[id]).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_primary_that_became_a_replica_is_waited_for() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Wait));
+    let id = bench.submit("wait", "700").await;
+    bench.reaches(id, Status::Processing).await;
+    assert_eq!(bench.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]), "OK");
+    let actor = taskweir_domain::Actor::anonymous();
+    let error = bench.store.cancel(id, &actor).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    // The attempt ends meanwhile.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(bench.redis.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+    completed_once(&bench, &[id]).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn with_memory_full_a_worker_goes_on() {
+    let bench = Bench::new().await;
+    let ids = submit_many(&bench, 50, "1").await;
+    assert_eq!(bench.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK");
+    let worker = bench.run(bench.builder().handler(Echo));
+    completed_once(&bench, &ids).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn forgotten_scripts_and_groups_are_made_again_under_way() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Wait).handler(Echo));
+    let running = bench.submit("wait", "1500").await;
+    bench.reaches(running, Status::Processing).await;
+    assert_eq!(bench.redis.cli(&["SCRIPT", "FLUSH"]), "OK");
+    let ready = bench.redis.cli(&["KEYS", "*:ready:*"]);
+    assert!(!ready.is_empty());
+    for stream in ready.lines() {
+        let gone = bench.redis.cli(&["XGROUP", "DESTROY", stream, "workers"]);
+        assert!(gone == "1" || gone == "0", "{gone}");
+    }
+    let mut ids = submit_many(&bench, 10, "1").await;
+    ids.push(running);
+    completed_once(&bench, &ids).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn killed_connections_are_made_again() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Echo));
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        let killed = bench.redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+        assert!(killed.parse::<u32>().is_ok(), "{killed}");
+        eventually("our own connection is back", async || {
+            bench.store.ping().await.ok()
+        })
+        .await;
+        ids.extend(submit_many(&bench, 2, "1").await);
+    }
+    completed_once(&bench, &ids).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn answers_too_long_for_redis_are_asked_for_again() {
+    let bench = Bench::new().await;
+    let data = format!("\"{}\"", "x".repeat(900));
+    let ids = submit_many(&bench, 100, &data).await;
+    let limit = |limit: &str| {
+        let limit = format!("normal {limit} 0 0");
+        bench
+            .redis
+            .cli(&["CONFIG", "SET", "client-output-buffer-limit", &limit])
+    };
+    assert_eq!(limit("20kb"), "OK");
+    let worker = bench.run(bench.builder().handler(Echo).concurrency(100));
+    // Many tasks in one answer are more than Redis wants to keep for a client: it hangs up.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(limit("0"), "OK");
+    for id in &ids {
+        bench.reaches(*id, Status::Completed).await;
+    }
+    worker.stop().await;
+}
+
+/// A wire to Redis that can go dead without a word: what is on it is swallowed, and nothing is closed.
+struct Wire {
+    port: u16,
+    /// Connections numbered below this one are dead.
+    dead: Arc<AtomicUsize>,
+    made: Arc<AtomicUsize>,
+}
+
+async fn swallow_or_pass(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    number: usize,
+    dead: Arc<AtomicUsize>,
+) {
+    let mut buffer = vec![0; 64 * 1_024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if number >= dead.load(Ordering::SeqCst) && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+    if number < dead.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Wire {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
+    async fn to(redis: &TestRedis) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = Self {
+            port: listener.local_addr().unwrap().port(),
+            dead: Arc::default(),
+            made: Arc::default(),
+        };
+        let (dead, made, redis) = (Arc::clone(&wire.dead), Arc::clone(&wire.made), redis.port());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", redis)).await.unwrap();
+                let number = made.fetch_add(1, Ordering::SeqCst);
+                let (client_in, client_out) = client.into_split();
+                let (server_in, server_out) = server.into_split();
+                tokio::spawn(swallow_or_pass(
+                    client_in,
+                    server_out,
+                    number,
+                    Arc::clone(&dead),
+                ));
+                tokio::spawn(swallow_or_pass(
+                    server_in,
+                    client_out,
+                    number,
+                    Arc::clone(&dead),
+                ));
+            }
+        });
+        wire
+    }
+
+    fn kill(&self) {
+        let made = self.made.load(Ordering::SeqCst);
+        self.dead.store(made, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_wire_that_nobody_closed_is_given_up() {
+    let bench = Bench::new().await;
+    let wire = Wire::to(&bench.redis).await;
+    let through = RedisSettings {
+        url: format!("redis://127.0.0.1:{}", wire.port),
+        ..settings(&bench.redis)
+    };
+    let worker = bench.run(Worker::builder(through).handler(Echo));
+    let first = bench.submit("echo", "1").await;
+    completed_once(&bench, &[first]).await;
+    wire.kill();
+    let ids = submit_many(&bench, 5, "1").await;
+    let done = tokio::time::timeout(Duration::from_secs(60), async {
+        for id in &ids {
+            taskweir_testkit::eventually_within(
+                Duration::from_secs(60),
+                "it is done",
+                async || (bench.status(*id).await == Status::Completed).then_some(()),
+            )
+            .await;
+        }
+    });
+    done.await.unwrap();
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_once_and_never_shown() {
+    let redis = TestRedis::start_with(Persistence::None, &["--requirepass", "hunter2"]);
+    let with = |user: &str| RedisSettings {
+        url: format!("redis://{user}127.0.0.1:{}", redis.port()),
+        prefix: "tw".to_owned(),
+    };
+    for user in ["", ":swordfish@"] {
+        let settings = with(user);
+        let connecting = Store::connect_waiting(&settings, Limits::default());
+        let refused = tokio::time::timeout(Duration::from_secs(5), connecting).await;
+        let error = refused.expect("waiting would not help").unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(
+            !text.contains("swordfish") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+    let right = with(":hunter2@");
+    taskweir_store::migrate(&right, taskweir_store::MigrateOptions { partitions: 1 })
+        .await
+        .unwrap();
+    let store = Store::connect_waiting(&right, Limits::default())
+        .await
+        .unwrap();
+    store.ping().await.unwrap();
+}
