@@ -189,6 +189,14 @@ impl ApiError {
         )))
     }
 
+    /// Whether it tells of the task that was sent, and not of the system.
+    pub(crate) const fn is_of_a_task(&self) -> bool {
+        matches!(
+            self,
+            Self::Fields(_) | Self::TooLarge(_) | Self::Conflict(_) | Self::TooMany(_)
+        )
+    }
+
     pub(crate) fn conflict(detail: impl Into<String>) -> Self {
         Self::Conflict(ProblemJson::new(Problem::new(StatusCode::CONFLICT, detail)))
     }

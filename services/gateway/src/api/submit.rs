@@ -150,9 +150,8 @@ struct BatchItem {
 }
 
 impl BatchItem {
-    /// What became of the task at a place; an error that is not the task's own is the batch's, as long
-    /// as nothing of it was taken.
-    fn of(index: usize, answer: Result<(Accepted, bool), ApiError>) -> Result<Self, ApiError> {
+    /// What became of the task at a place.
+    fn of(index: usize, answer: Result<(Accepted, bool), ApiError>) -> Self {
         let refused = |errors: Option<Vec<Field>>, existing_id| Self {
             index,
             task: None,
@@ -163,7 +162,7 @@ impl BatchItem {
             let field = field.to_owned();
             Some(vec![Field { field, message }])
         };
-        Ok(match answer {
+        match answer {
             Ok((task, _)) => Self {
                 index,
                 task: Some(task),
@@ -178,13 +177,12 @@ impl BatchItem {
                 problem.0.existing_id,
             ),
             Err(ApiError::TooMany(problem)) => refused(because("queue", problem.0.detail), None),
-            Err(error) if index == 0 => return Err(error),
             // Redis went away half-way: say which are in and which are not.
             Err(_) => refused(
                 because("", "could not be stored; send it again".to_owned()),
                 None,
             ),
-        })
+        }
     }
 }
 
@@ -357,9 +355,14 @@ pub(super) async fn batch(
         .iter()
         .map(|task| submit(state, caller, task.as_str(), None));
     let answers = futures_util::future::join_all(answers).await;
+    // An error that is no task's own is the batch's, as long as nothing of it was taken.
+    let none_taken = answers.iter().all(Result::is_err);
     let mut items = Vec::with_capacity(answers.len());
     for (index, answer) in answers.into_iter().enumerate() {
-        items.push(BatchItem::of(index, answer)?);
+        match answer {
+            Err(error) if none_taken && !error.is_of_a_task() => return Err(error),
+            answer => items.push(BatchItem::of(index, answer)),
+        }
     }
     let accepted = items.iter().filter(|item| item.task.is_some()).count();
     Ok(BatchResponse::Answered(Json(BatchAnswer {
