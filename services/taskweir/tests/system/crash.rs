@@ -10,7 +10,8 @@ use crate::fleet::Fleet;
 async fn the_tasks_of_a_killed_worker_run_elsewhere_within_lease_and_two_seconds() {
     let fleet = Fleet::start("2").await;
     let mut first = fleet.spawn("worker", &[]);
-    let task = json!({ "type": "sleep", "data": { "seconds": 1.5 } });
+    // Long enough that all of them are still seen at work on a busy machine.
+    let task = json!({ "type": "sleep", "data": { "seconds": 6 } });
     let ids = fleet.submit_batch(&vec![task; 16]).await;
     for id in &ids {
         fleet
