@@ -98,7 +98,6 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     evidence.journal = journal.taken();
     evidence.claims = cluster.claims()?;
     evidence.settled = settled;
-    evidence.lossy = plan.loses(&options.fsync);
     evidence.losses = cluster.losses();
     let findings = checker::check(&evidence);
     tasks.wait().await;

@@ -189,7 +189,7 @@ fn acknowledged(evidence: &Evidence, tasks: &BTreeMap<String, Task>, findings: &
         }
     }
     for (key, submit) in &evidence.journal {
-        if submit.ids.len() > 1 && !evidence.lossy {
+        if submit.ids.len() > 1 && !evidence.is_lossy() {
             let detail = format!("key {key} was answered with {:?}", submit.ids);
             findings.broken("a key is one task", detail);
         }
@@ -214,7 +214,7 @@ fn acknowledged(evidence: &Evidence, tasks: &BTreeMap<String, Task>, findings: &
         if made > 1 {
             findings.broken("a key is one task", format!("key {key} made {made} tasks"));
         }
-        if submit.refused && submit.id.is_none() && made > 0 && !evidence.lossy {
+        if submit.refused && submit.id.is_none() && made > 0 && !evidence.is_lossy() {
             let detail = format!("key {key} was refused and made a task");
             findings.broken("a refusal makes nothing", detail);
         }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::http::StatusCode;
 use poem::web::Data;
-use poem::{EndpointExt, IntoResponse, Response, Route, Server, get, handler};
+use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::ApiKeys;
-use crate::listen::{ListenAddress, ListenError};
+use crate::listen::{self, ListenAddress, ListenError};
 use crate::{Env, EnvError, Readiness};
 
 /// The content type of Prometheus' text format.
@@ -78,15 +78,6 @@ pub async fn serve(
         .data(handle)
         .data(keys)
         .data(readiness);
-    let stopping = async move { stop.cancelled().await };
-    let served = Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(
-        app,
-        stopping,
-        Some(Duration::from_secs(1)),
-    );
-    served.await.map_err(|cause| ListenError::Bind {
-        address: bound,
-        variable: address.variable,
-        cause,
-    })
+    let place = (bound, address.variable);
+    listen::serve(acceptor, place, app, Duration::from_secs(1), stop).await
 }

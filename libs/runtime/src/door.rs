@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::StatusCode;
-use poem::{Endpoint, IntoResponse, Request, Response, Server};
+use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio_util::sync::CancellationToken;
 
-use crate::listen::{ListenAddress, ListenError};
+use crate::listen::{self, ListenAddress};
 
 type App = BoxEndpoint<'static>;
 
@@ -59,25 +59,18 @@ pub async fn serve(
         app: Arc::clone(&app),
         closed,
     };
-    let stopping = async move { stop.cancelled().await };
-    let serving = Server::new_with_acceptor(acceptor);
-    let serving = serving.run_with_graceful_shutdown(door, stopping, Some(drain));
-    tokio::pin!(serving);
-    let mut served = None;
+    let failing = async {
+        match opening(bound).await {
+            Ok(opened) => {
+                app.set(opened).ok();
+                std::future::pending().await
+            }
+            Err(error) => error,
+        }
+    };
     tokio::select! {
         biased;
-        ended = &mut serving => served = Some(ended),
-        opened = opening(bound) => {
-            app.set(opened?).ok();
-        }
+        served = listen::serve(acceptor, (bound, address.variable), door, drain, stop) => Ok(served?),
+        error = failing => Err(error),
     }
-    let ended = match served {
-        Some(ended) => ended,
-        None => serving.await,
-    };
-    Ok(ended.map_err(|cause| ListenError::Bind {
-        address: bound,
-        variable: address.variable,
-        cause,
-    })?)
 }

@@ -1,8 +1,11 @@
 //! Listening addresses.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use poem::listener::{Acceptor, Listener, TcpAcceptor, TcpListener};
+use poem::{Endpoint, Server};
+use tokio_util::sync::CancellationToken;
 
 use crate::access::ApiKeys;
 use crate::{Env, EnvError};
@@ -88,6 +91,27 @@ impl ListenAddress {
             .and_then(|addr| addr.as_socket_addr().copied());
         Ok((acceptor, bound.unwrap_or(address)))
     }
+}
+
+/// Serves an app until `stop`; then requests on their way have `drain` to end.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(
+    acceptor: TcpAcceptor,
+    (address, variable): (SocketAddr, &'static str),
+    app: impl Endpoint + 'static,
+    drain: Duration,
+    stop: CancellationToken,
+) -> Result<(), ListenError> {
+    let stopping = async move { stop.cancelled().await };
+    let serving = Server::new_with_acceptor(acceptor);
+    let served = serving.run_with_graceful_shutdown(app, stopping, Some(drain));
+    served.await.map_err(|cause| ListenError::Bind {
+        address,
+        variable,
+        cause,
+    })
 }
 
 /// Which `Host` headers are taken. A service on loopback is meant for this machine; a page of another

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::aio::ConnectionManager;
 use redis::{Cmd, RedisError, Value};
 
-use crate::link::{MAX_BLOCK, info_field};
+use crate::link::{MAX_BLOCK, forgotten, info};
 use crate::migrate::LayoutError;
 use crate::scripts::Script;
 use crate::{Partition, StoreError};
@@ -68,12 +68,15 @@ impl Durability {
         !matches!(self, Self::Aof)
     }
 
-    fn command(self) -> Cmd {
+    /// What Redis is asked besides its own answer.
+    fn command(self) -> Option<Cmd> {
         let limit = u64::try_from(LIMIT.as_millis()).unwrap_or(0);
         match self {
-            Self::Aof => redis::cmd("PING"),
-            Self::Replicas(replicas) => redis::cmd("WAIT").arg(replicas).arg(limit).take(),
-            Self::Fsync(replicas) => redis::cmd("WAITAOF").arg(1).arg(replicas).arg(limit).take(),
+            Self::Aof => None,
+            Self::Replicas(replicas) => Some(redis::cmd("WAIT").arg(replicas).arg(limit).take()),
+            Self::Fsync(replicas) => {
+                Some(redis::cmd("WAITAOF").arg(1).arg(replicas).arg(limit).take())
+            }
         }
     }
 
@@ -95,17 +98,15 @@ impl Durability {
         if !matches!(self, Self::Fsync(_)) {
             return Ok(());
         }
-        let mut info = async |section: &str, field: &str| {
-            let text: String = redis::cmd("INFO")
-                .arg(section)
-                .query_async(connection)
-                .await?;
-            Ok::<_, StoreError>(info_field(&text, field).unwrap_or_default().to_owned())
-        };
-        let version = info("server", "redis_version").await?;
+        let version = info(connection, "server", "redis_version").await?;
+        let version = version.unwrap_or_default();
         let why = if !knows_waitaof(&version) {
             format!("WAITAOF, which Redis has from 7.2 on; this is {version}")
-        } else if info("persistence", "aof_enabled").await? == "0" {
+        } else if info(connection, "persistence", "aof_enabled")
+            .await?
+            .as_deref()
+            == Some("0")
+        {
             "an append-only file: run `redis-cli CONFIG SET appendonly yes` (or set it in redis.conf)"
                 .to_owned()
         } else {
@@ -133,23 +134,19 @@ impl Partition {
         fill: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
         let durability = self.limits.durability;
-        if !durability.waits() {
+        let Some(wait) = durability.command() else {
             return self.eval(script, keys, fill).await;
-        }
-        let mut pipe = redis::pipe();
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(script.hash()).arg(keys);
-        fill(&mut cmd);
+        };
         // Redis waits for what its client wrote last. A repeat writes nothing itself, and must wait all
         // the same for what the first try wrote over another connection.
         let mut mark = redis::cmd("HSET");
         mark.arg(self.keys.meta()).arg("durable").arg(1);
-        pipe.add_command(cmd)
+        let mut pipe = redis::pipe();
+        pipe.add_command(script.call(keys, fill))
             .add_command(mark)
-            .add_command(durability.command());
+            .add_command(wait);
         let mut replies = self.blocking_pipe(&pipe).await?;
-        let forgotten = matches!(replies.first(), Some(Value::ServerError(error)) if error.code() == "NOSCRIPT");
-        if forgotten {
+        if replies.first().is_some_and(|answer| forgotten(Ok(answer))) {
             self.load(script).await?;
             replies = self.blocking_pipe(&pipe).await?;
         }

@@ -63,13 +63,16 @@ impl StoreError {
     }
 }
 
+/// Whether a replica was asked to write. Inside a script of Redis 6.2 the code is part of the message.
+pub(crate) fn is_read_only(error: &RedisError) -> bool {
+    error.code() == Some("READONLY") || error.to_string().contains("READONLY")
+}
+
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         if error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed") {
             return Self::OutOfMemory;
         }
-        // Inside a script of Redis 6.2 the code is part of the message.
-        let replica = error.to_string().contains("READONLY ");
         let away = match error.kind() {
             ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => true,
             ErrorKind::Server(kind) => matches!(
@@ -84,7 +87,7 @@ impl From<RedisError> for StoreError {
             ),
             _ => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
         };
-        if away || replica || error.is_timeout() || error.is_connection_dropped() {
+        if away || is_read_only(&error) || error.is_timeout() || error.is_connection_dropped() {
             Self::Unavailable(error)
         } else {
             Self::Refused(error)

@@ -12,7 +12,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, Re
 use taskweir_domain::{PartitionIndex, TaskId};
 
 use crate::durability::Durability;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_read_only};
 use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
@@ -209,11 +209,7 @@ impl Link {
         section: &str,
         field: &str,
     ) -> Result<Option<String>, StoreError> {
-        let info: String = redis::cmd("INFO")
-            .arg(section)
-            .query_async(&mut self.get())
-            .await?;
-        Ok(info_field(&info, field).map(ToOwned::to_owned))
+        info(&mut self.get(), section, field).await
     }
 
     /// Hears how a call went.
@@ -221,9 +217,7 @@ impl Link {
         let read_only = match result {
             Ok(Value::ServerError(error)) => error.code() == "READONLY",
             // A script says it inside its own message.
-            Err(error) => {
-                error.code() == Some("READONLY") || error.to_string().contains("READONLY")
-            }
+            Err(error) => is_read_only(error),
             Ok(_) => false,
         };
         let timed_out = result.is_err_and(RedisError::is_timeout);
@@ -397,15 +391,11 @@ impl Partition {
         keys: usize,
         fill: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(script.hash()).arg(keys);
-        fill(&mut cmd);
+        let cmd = script.call(keys, fill);
         let began = Instant::now();
         let mut connection = self.link.get();
         let mut result = connection.send_packed_command(&cmd).await;
-        if result.as_ref().is_err_and(forgotten)
-            || matches!(&result, Ok(Value::ServerError(error)) if error.code() == "NOSCRIPT")
-        {
+        if forgotten(result.as_ref()) {
             self.load(script).await?;
             result = connection.send_packed_command(&cmd).await;
         }
@@ -462,27 +452,33 @@ impl Partition {
     }
 }
 
-fn forgotten(error: &RedisError) -> bool {
-    error.code() == Some("NOSCRIPT")
+/// Whether Redis does not know the script that was called.
+pub(crate) fn forgotten(result: Result<&Value, &RedisError>) -> bool {
+    match result {
+        Ok(Value::ServerError(error)) => error.code() == "NOSCRIPT",
+        Ok(_) => false,
+        Err(error) => error.code() == Some("NOSCRIPT"),
+    }
 }
 
-pub(crate) fn info_field<'a>(info: &'a str, field: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
-        .map(str::trim)
+/// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`.
+pub(crate) async fn info(
+    connection: &mut ConnectionManager,
+    section: &str,
+    field: &str,
+) -> Result<Option<String>, StoreError> {
+    let text: String = redis::cmd("INFO")
+        .arg(section)
+        .query_async(connection)
+        .await?;
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    Ok(found.map(|value| value.trim().to_owned()))
 }
 
 async fn refuse_eviction(connection: &mut ConnectionManager) -> Result<(), StoreError> {
-    // CONFIG is refused on managed servers; INFO is not.
-    let info: String = redis::cmd("INFO")
-        .arg("memory")
-        .query_async(connection)
-        .await?;
-    match info_field(&info, "maxmemory_policy") {
-        None | Some("noeviction") => Ok(()),
-        Some(policy) => Err(LayoutError::Evicts {
-            policy: policy.to_owned(),
-        }
-        .into()),
+    match info(connection, "memory", "maxmemory_policy").await? {
+        Some(policy) if policy != "noeviction" => Err(LayoutError::Evicts { policy }.into()),
+        _ => Ok(()),
     }
 }

@@ -111,6 +111,14 @@ impl Script {
         &SOURCES[self as usize].hash
     }
 
+    /// A call of it; `fill` appends keys, then arguments.
+    pub(crate) fn call(self, keys: usize, fill: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(self.hash()).arg(keys);
+        fill(&mut cmd);
+        cmd
+    }
+
     pub(crate) fn source(self) -> &'static str {
         &SOURCES[self as usize].code
     }

@@ -178,12 +178,7 @@ impl TestRedis {
     /// # Panics
     /// It does not come up.
     pub fn restart(&mut self) {
-        self.child = spawn(
-            self.port,
-            self.dir.path(),
-            self.persistence,
-            &self.arguments,
-        );
+        self.relaunch(&[]);
         assert!(self.wait_up(), "redis-server did not come up again");
     }
 

@@ -164,17 +164,6 @@ impl Plan {
         WEIGHTS.iter().map(|(name, _)| *name)
     }
 
-    /// Whether it loses what was acknowledged, where Redis syncs its file so.
-    #[must_use]
-    pub fn loses(&self, fsync: &str) -> bool {
-        let mut faults = self.steps.iter().map(|step| step.fault);
-        faults.any(|fault| match fault {
-            Fault::Failover(_) => true,
-            Fault::PowerLoss(..) => fsync != "always",
-            _ => false,
-        })
-    }
-
     /// Draws a schedule. `only` names the kinds of faults to draw from; all where it is empty.
     #[must_use]
     pub fn draw(seed: u64, length: Duration, only: &[String]) -> Self {

@@ -44,9 +44,7 @@ pub struct Evidence {
     pub claims: Vec<Claim>,
     /// Whether the system came to rest.
     pub settled: bool,
-    /// Whether a failover has lost what was acknowledged: then losses are counted only.
-    pub lossy: bool,
-    /// When.
+    /// When what was acknowledged may have been lost, by a failover or a power loss.
     pub losses: Vec<Window>,
     pub(crate) partitions: BTreeMap<String, Partition>,
 }
@@ -227,10 +225,14 @@ impl Evidence {
             journal: BTreeMap::new(),
             claims: Vec::new(),
             settled: true,
-            lossy: false,
             losses: Vec::new(),
             partitions,
         })
+    }
+
+    /// Whether anything that was acknowledged may have been lost.
+    pub(crate) fn is_lossy(&self) -> bool {
+        !self.losses.is_empty()
     }
 
     /// Whether an event ends the life of its task: ended or failed.

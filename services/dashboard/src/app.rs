@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::listener::TcpAcceptor;
-use poem::{EndpointExt, Route, Server, get, post};
+use poem::{EndpointExt, Route, get, post};
 use taskweir_domain::DraftLimits;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError, door};
+use taskweir_runtime::{Env, EnvError, door, listen};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
@@ -143,14 +143,7 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         tracing::info!(address = %self.address, "dashboard listens");
         let app = routes(self.state, HostGuard::of(self.address));
-        let stopping = async move { stop.cancelled().await };
-        Server::new_with_acceptor(self.acceptor)
-            .run_with_graceful_shutdown(app, stopping, Some(DRAIN))
-            .await
-            .map_err(|cause| ListenError::Bind {
-                address: self.address,
-                variable: "DASHBOARD_ADDR",
-                cause,
-            })
+        let place = (self.address, "DASHBOARD_ADDR");
+        listen::serve(self.acceptor, place, app, DRAIN, stop).await
     }
 }

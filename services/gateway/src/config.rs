@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use poem::Server;
 use poem::listener::TcpAcceptor;
 use taskweir_domain::DraftLimits;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError, door};
+use taskweir_runtime::{Env, EnvError, door, listen};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
@@ -115,14 +114,7 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
         tracing::info!(address = %self.address, "gateway listens");
         let app = api::routes(self.state, HostGuard::of(self.address));
-        let stopping = async move { stop.cancelled().await };
-        Server::new_with_acceptor(self.acceptor)
-            .run_with_graceful_shutdown(app, stopping, Some(DRAIN))
-            .await
-            .map_err(|cause| ListenError::Bind {
-                address: self.address,
-                variable: "GATEWAY_ADDR",
-                cause,
-            })
+        let place = (self.address, "GATEWAY_ADDR");
+        listen::serve(self.acceptor, place, app, DRAIN, stop).await
     }
 }

@@ -209,6 +209,14 @@ impl ApiError {
         }))
     }
 
+    /// Not now; what was sent may be sent again.
+    fn away(detail: impl Into<String>) -> Self {
+        Self::Away(ProblemJson::new(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            detail,
+        )))
+    }
+
     pub(crate) fn full(queue: &str) -> Self {
         let detail =
             format!("queue {queue} is as long as MAX_QUEUE_LENGTH allows; send it again later");
@@ -341,22 +349,14 @@ impl From<&StoreError> for ApiError {
         match error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request met Redis away");
-                let detail = "Redis is away; what you sent may be sent again";
-                Self::Away(ProblemJson::new(Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    detail,
-                )))
+                Self::away("Redis is away; what you sent may be sent again")
             }
             StoreError::Unconfirmed(durability) => {
                 tracing::warn!(%error, "a submit was not confirmed");
-                let detail = format!(
+                Self::away(format!(
                     "it is written, and DURABILITY={durability} was not confirmed in time; \
                      send it again under the same Idempotency-Key"
-                );
-                Self::Away(ProblemJson::new(Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    detail,
-                )))
+                ))
             }
             StoreError::OutOfMemory => {
                 let detail = "Redis is out of memory: tasks are worked off, new ones are not taken";
@@ -384,8 +384,7 @@ impl From<Arc<StoreError>> for ApiError {
 
 /// What a caller is told while the gateway still waits for Redis.
 pub(crate) fn starting() -> Response {
-    let detail = "the gateway starts: Redis does not answer yet";
-    ProblemJson::new(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)).into_response()
+    ApiError::away("the gateway starts: Redis does not answer yet").into_response()
 }
 
 /// What a parameter takes, for those the framework reads.

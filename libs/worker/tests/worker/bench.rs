@@ -100,6 +100,14 @@ impl Bench {
         self.store.partition_of(id).unwrap()
     }
 
+    /// Waits until our own connection is back.
+    pub async fn connected(&self) {
+        eventually("our own connection is back", async || {
+            self.store.ping().await.ok()
+        })
+        .await;
+    }
+
     /// Events of all logs.
     pub async fn events_in_all(&self) -> u64 {
         let mut events = 0;

@@ -16,10 +16,7 @@ use crate::bench::{Bench, Echo, Wait, settings};
 
 /// Each task has run once, whatever happened meanwhile.
 async fn completed_once(bench: &Bench, ids: &[TaskId]) {
-    eventually("our own connection is back", async || {
-        bench.store.ping().await.ok()
-    })
-    .await;
+    bench.connected().await;
     for id in ids {
         bench.reaches(*id, Status::Completed).await;
         let events = bench.events(*id).await;
@@ -122,10 +119,7 @@ async fn killed_connections_are_made_again() {
     for _ in 0..20 {
         let killed = bench.redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
         assert!(killed.parse::<u32>().is_ok(), "{killed}");
-        eventually("our own connection is back", async || {
-            bench.store.ping().await.ok()
-        })
-        .await;
+        bench.connected().await;
         ids.extend(submit_many(&bench, 2, "1").await);
     }
     completed_once(&bench, &ids).await;

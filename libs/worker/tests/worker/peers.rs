@@ -116,10 +116,7 @@ async fn peer_37_an_ending_while_redis_is_away_is_told_when_it_is_back() {
     // It ends meanwhile: that is what the test is about.
     tokio::time::sleep(Duration::from_millis(900)).await;
     bench.redis.restart();
-    eventually("our own connection is back", async || {
-        bench.store.ping().await.ok()
-    })
-    .await;
+    bench.connected().await;
     let detail = bench.reaches(id, Status::Completed).await;
     assert_eq!(detail.task.attempt, 1);
     worker.stop().await;

@@ -198,10 +198,7 @@ async fn every_process_of_ours_killed_at_once_loses_nothing() {
         (stats["totals"]["completed"] == 500).then_some(())
     })
     .await;
-    eventually("our own connection is back", async || {
-        fleet.store.ping().await.ok()
-    })
-    .await;
+    fleet.connected().await;
     fleet.settled(Duration::from_secs(10)).await;
     assert_eq!(audit(&fleet.store).await.tasks, 500);
 }

@@ -233,6 +233,14 @@ impl Fleet {
             .collect()
     }
 
+    /// Waits until our own connection is back.
+    pub async fn connected(&self) {
+        eventually("our own connection is back", async || {
+            self.store.ping().await.ok()
+        })
+        .await;
+    }
+
     /// Waits until the views have seen every event.
     pub async fn settled(&self, within: Duration) {
         eventually_within(within, "the views come to the end of the log", async || {

@@ -107,10 +107,7 @@ async fn redis_away_for_ten_seconds_under_load_is_survived_by_everyone() {
             "accepted means run"
         );
     }
-    eventually("our own connection is back", async || {
-        fleet.store.ping().await.ok()
-    })
-    .await;
+    fleet.connected().await;
     fleet.settled(Duration::from_secs(10)).await;
     audit(&fleet.store).await;
 }

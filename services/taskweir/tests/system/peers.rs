@@ -118,10 +118,7 @@ async fn peer_09_what_is_started_while_redis_is_away_waits_for_it_and_then_works
     fleet.redis.restart();
     ready(&fleet).await;
     fleet.reaches(&due, "completed", SOON).await;
-    eventually("our own connection is back", async || {
-        fleet.store.ping().await.ok()
-    })
-    .await;
+    fleet.connected().await;
     fleet.settled(Duration::from_secs(10)).await;
     audit(&fleet.store).await;
 }
