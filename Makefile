@@ -65,6 +65,10 @@ chaos: ## kill and freeze real processes under load and check every promise; CHA
 	@$(CARGO) build --quiet --bin taskweir
 	@target/debug/taskweir chaos --seconds $(CHAOS_SECONDS) --seed $(CHAOS_SEED) --runs $(CHAOS_RUNS)
 
+.PHONY: fuzz
+fuzz: ## feed every parser of outside bytes with odd input, FUZZ_SECONDS (60) each
+	@scripts/fuzz.sh
+
 .PHONY: tools
 tools: ## install what development needs
 	@scripts/install-tools.sh redis chromium nextest

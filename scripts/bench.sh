@@ -4,7 +4,7 @@
 # bulk enqueue by the library and drain of no-op tasks by one worker process (RUNS times TASKS tasks,
 # each run verified against its log), memory per pending and per completed task with its views and after
 # retention has cut them from the log,
-# POST /tasks over 64 connections, and, in a log of EVENTS events, the history of one task, the counts of
+# POST /tasks over 64 connections, memory of gateway and worker beside PENDING waiting tasks, and, in a log of EVENTS events, the history of one task, the counts of
 # an instant, `taskweir verify` and `taskweir rebuild`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -56,7 +56,7 @@ trim
 echo "memory per pending task whose first event retention has cut: $(( ($(used) - before) / tasks )) bytes"
 $bin verify >/dev/null || { echo "verify found differences after the cuts"; exit 1; }
 
-fresh; $bin gateway & pids+=($!)
+fresh; $bin gateway & gateway=$!; pids+=("$gateway")
 until curl -sf "$GATEWAY_ADDR/health/ready" >/dev/null 2>&1; do sleep 0.05; done
 cat > "$dir/post.lua" <<'LUA'
 wrk.method = "POST"
@@ -86,3 +86,12 @@ for command in verify rebuild; do
   began=$(date +%s%N); $bin $command | sed 1d
   echo "$command: $(( log * 1000000000 / ($(date +%s%N) - began) )) events/s"
 done
+
+# What waits must not weigh on those who serve it.
+pending=${PENDING:-1000000}
+fresh; drain "$pending" 0 >/dev/null; settle
+$bin worker & worker=$!; pids+=("$worker")
+rss() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
+for path in stats queues health tasks?limit=500 metrics; do curl -sf "$GATEWAY_ADDR/$path" >/dev/null; done
+sleep 2
+echo "with $pending tasks submitted: gateway $(( $(rss "$gateway") / 1024 )) MiB, worker at work $(( $(rss "$worker") / 1024 )) MiB"

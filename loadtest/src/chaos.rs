@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,9 @@ pub struct Options {
     pub length: Duration,
     /// When Redis syncs its append-only file: `no`, `everysec` or `always`.
     pub fsync: String,
+    /// What the gateways let a submit wait for, as their `DURABILITY`. With replicas, one stands by, and
+    /// failovers lead to it.
+    pub durability: String,
     /// Faults to draw from; all where empty.
     pub faults: Vec<String>,
     /// Breaks the product on purpose: a word that only debug builds know.
@@ -55,11 +58,6 @@ const SETTLE_BROKEN: Duration = Duration::from_secs(10);
 /// The cluster could not be started, or did not come to rest so that it could be checked.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let plan = Plan::draw(options.seed, options.length, &options.faults);
-    let cuts_power = |step: &Step| matches!(step.fault, Fault::PowerLoss(..));
-    if options.fsync == "no" && plan.steps.iter().any(cuts_power) {
-        // Nothing is synced at all: what would stay is up to the operating system.
-        bail!("a power loss can be simulated with appendfsync everysec and always");
-    }
     if options.verbose {
         print!("{plan}");
     }
@@ -69,6 +67,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let tasks = TaskTracker::new();
     let tap = Tap::new(cluster.redis_url());
     let tapping = tasks.spawn(tap.clone().follow(stop_tap.clone()));
+    if options.fsync == "no" {
+        tasks.spawn(Arc::clone(&cluster).watch_files(stop_load.clone()));
+    }
     let journal = client::Journal::default();
     client::start(options, &cluster, &journal, &stop_load, &tasks);
     nemesis::run(&plan, &cluster, &tap, &tasks, options.verbose).await?;

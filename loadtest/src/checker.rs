@@ -41,6 +41,9 @@ pub struct Window {
     pub begin: Instant,
     /// Up to here.
     pub end: Instant,
+    /// Submits too; else only what workers said, for every acknowledged submit had been confirmed by
+    /// what took over.
+    pub submits: bool,
 }
 
 /// A worker said that it completed a task.
@@ -199,6 +202,7 @@ fn acknowledged(evidence: &Evidence, tasks: &BTreeMap<String, Task>, findings: &
             let mut windows = evidence.losses.iter();
             let at_risk = windows.any(|window| {
                 submit.sent.is_some_and(|sent| sent <= window.end)
+                    && window.submits
                     && submit.at.is_some_and(|at| at >= window.begin)
             });
             findings.figures.at_risk += u64::from(at_risk);

@@ -22,12 +22,13 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
         },
     )?;
     let url = match env.text("REDIS_URL") {
-        Some(url) if url.starts_with("redis://") => url,
+        Some(url) if url.starts_with("redis://") || url.starts_with("rediss://") => url,
         // The value may hold a password: it is not shown.
         Some(_) => {
             return Err(EnvError::Secret {
                 name: "REDIS_URL".to_owned(),
-                takes: "a URL such as redis://user:password@host:6379 (no TLS yet)".to_owned(),
+                takes: "a URL such as redis://user:password@host:6379, or rediss:// for TLS"
+                    .to_owned(),
             });
         }
         None => {

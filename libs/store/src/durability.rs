@@ -81,7 +81,7 @@ impl Durability {
     }
 
     /// Whether a reply of the command says that it is so.
-    fn is_met(self, reply: &Value) -> bool {
+    pub(crate) fn is_met(self, reply: &Value) -> bool {
         let at_least = |value: &Value, wanted: u8| matches!(value, Value::Int(count) if *count >= i64::from(wanted));
         match (self, reply) {
             (Self::Aof, _) => true,

@@ -63,9 +63,21 @@ impl StoreError {
     }
 }
 
-/// Whether a replica was asked to write. Inside a script of Redis 6.2 the code is part of the message.
-pub(crate) fn is_read_only(error: &RedisError) -> bool {
-    error.code() == Some("READONLY") || error.to_string().contains("READONLY")
+/// Whether the server is not, or no more, the one that takes our commands: a replica, one that has lost
+/// its primary, a node of a cluster without our slots. Inside a script of Redis 6.2 the code is part of the
+/// message, and a stale replica has words of its own.
+pub(crate) fn is_misled(error: &RedisError) -> bool {
+    if let ErrorKind::Server(
+        ServerErrorKind::ReadOnly
+        | ServerErrorKind::MasterDown
+        | ServerErrorKind::Moved
+        | ServerErrorKind::ClusterDown,
+    ) = error.kind()
+    {
+        return true;
+    }
+    let text = error.to_string();
+    text.contains("READONLY") || text.contains("MASTERDOWN") || text.contains("stale replica")
 }
 
 impl From<RedisError> for StoreError {
@@ -87,7 +99,7 @@ impl From<RedisError> for StoreError {
             ),
             _ => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
         };
-        if away || is_read_only(&error) || error.is_timeout() || error.is_connection_dropped() {
+        if away || is_misled(&error) || error.is_timeout() || error.is_connection_dropped() {
             Self::Unavailable(error)
         } else {
             Self::Refused(error)

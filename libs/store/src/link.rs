@@ -6,13 +6,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::{
+    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
+};
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisError,
+    RedisFuture, Value,
+};
 use taskweir_domain::{PartitionIndex, TaskId};
 
 use crate::durability::Durability;
-use crate::error::{StoreError, is_read_only};
+use crate::error::{StoreError, is_misled};
 use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
@@ -36,7 +41,8 @@ pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
 /// Where Redis is and how the layout is called.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host:port/db`
+    /// `redis://[user:password@]host:port/db`, or `rediss://` for TLS. The server's certificate is checked
+    /// against the certificates of the machine, or those of `SSL_CERT_FILE` or `SSL_CERT_DIR`.
     pub url: String,
     /// First part of every key.
     pub prefix: String,
@@ -63,6 +69,12 @@ impl RedisSettings {
 
     pub(crate) fn client(&self) -> Result<Client, StoreError> {
         let info = self.url.as_str().into_connection_info()?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            // The first one stays; who embeds us may have chosen another.
+            rustls::crypto::ring::default_provider()
+                .install_default()
+                .ok();
+        }
         // Without these, a peer that vanished without a word is waited for a quarter of an hour.
         let keepalive = redis::io::tcp::socket2::TcpKeepalive::new()
             .with_time(KEEPALIVE)
@@ -196,7 +208,14 @@ impl Link {
         }
     }
 
-    pub(crate) fn get(&self) -> ConnectionManager {
+    pub(crate) fn get(&self) -> Shared {
+        Shared {
+            connection: self.current(),
+            link: self.clone(),
+        }
+    }
+
+    fn current(&self) -> ConnectionManager {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -214,12 +233,7 @@ impl Link {
 
     /// Hears how a call went.
     fn note(&self, result: Result<&Value, &RedisError>) {
-        let read_only = match result {
-            Ok(Value::ServerError(error)) => error.code() == "READONLY",
-            // A script says it inside its own message.
-            Err(error) => is_read_only(error),
-            Ok(_) => false,
-        };
+        let misled = misled(result);
         let timed_out = result.is_err_and(RedisError::is_timeout);
         let timeouts = if timed_out {
             self.timeouts.fetch_add(1, Ordering::Relaxed) + 1
@@ -227,16 +241,58 @@ impl Link {
             self.timeouts.store(0, Ordering::Relaxed);
             0
         };
-        if !read_only && timeouts < MAX_TIMEOUTS {
+        if !misled && timeouts < MAX_TIMEOUTS {
             return;
         }
         self.timeouts.store(0, Ordering::Relaxed);
         if let Ok(fresh) =
             ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config())
         {
-            tracing::warn!(read_only, "the connection to Redis is replaced");
+            tracing::warn!(misled, "the connection to Redis is replaced");
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
+    }
+}
+
+/// The shared connection for a few commands: the link hears how each of them went.
+pub(crate) struct Shared {
+    connection: ConnectionManager,
+    link: Link,
+}
+
+impl ConnectionLike for Shared {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let result = self.connection.send_packed_command(cmd).await;
+            self.link.note(result.as_ref());
+            result
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipe: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let result = self
+                .connection
+                .send_packed_commands(pipe, offset, count)
+                .await;
+            match &result {
+                Ok(values) => {
+                    let wrong = values.iter().find(|value| misled(Ok(value)));
+                    self.link.note(Ok(wrong.unwrap_or(&Value::Nil)));
+                }
+                Err(error) => self.link.note(Err(error)),
+            }
+            result
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
     }
 }
 
@@ -393,7 +449,7 @@ impl Partition {
     ) -> Result<Value, StoreError> {
         let cmd = script.call(keys, fill);
         let began = Instant::now();
-        let mut connection = self.link.get();
+        let mut connection = self.link.current();
         let mut result = connection.send_packed_command(&cmd).await;
         if forgotten(result.as_ref()) {
             self.load(script).await?;
@@ -434,21 +490,30 @@ impl Partition {
             .connection
             .send_packed_commands(pipe, 0, pipe.len());
         let replies = sent.await?;
-        exclusive.busy = false;
+        exclusive.busy = replies.iter().any(|reply| misled(Ok(reply)));
         Ok(replies)
     }
 
     /// Runs one blocking command on a connection of its own. A connection on which it failed or was
-    /// abandoned is closed, not reused: the server may still be blocked on it.
+    /// abandoned is closed, not reused: the server may still be blocked on it, or be the wrong one.
     pub(crate) async fn blocking(&self, cmd: &Cmd) -> Result<Value, StoreError> {
         let mut exclusive = self.exclusive().await?;
         exclusive.busy = true;
         let value = exclusive.connection.send_packed_command(cmd).await?;
-        exclusive.busy = false;
+        exclusive.busy = misled(Ok(&value));
         match value {
             Value::ServerError(error) => Err(RedisError::from(error).into()),
             value => Ok(value),
         }
+    }
+}
+
+/// Whether the server that answered is the wrong one, so that its connection is of no more use.
+fn misled(result: Result<&Value, &RedisError>) -> bool {
+    match result {
+        Ok(Value::ServerError(error)) => is_misled(&RedisError::from(error.clone())),
+        Ok(_) => false,
+        Err(error) => is_misled(error),
     }
 }
 
@@ -463,7 +528,7 @@ pub(crate) fn forgotten(result: Result<&Value, &RedisError>) -> bool {
 
 /// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`.
 pub(crate) async fn info(
-    connection: &mut ConnectionManager,
+    connection: &mut impl ConnectionLike,
     section: &str,
     field: &str,
 ) -> Result<Option<String>, StoreError> {

@@ -20,6 +20,11 @@ mod start;
 mod submit;
 mod unclaim;
 
+#[cfg(fuzzing)]
+pub(crate) use claim::read_work;
+#[cfg(fuzzing)]
+pub(crate) use start::read as read_started;
+
 pub use apply::Applied;
 pub use cancel::{CancelOutcome, Cancellation};
 pub use claim::{Claim, Claimed, ClaimedWork};

@@ -152,7 +152,7 @@ impl Partition {
 
 /// A group of `XINFO GROUPS` as names and values; values that are neither text nor number (nil
 /// lag) are empty.
-fn named(reader: Reader, group: Value) -> Result<Vec<(String, String)>, StoreError> {
+pub(crate) fn named(reader: Reader, group: Value) -> Result<Vec<(String, String)>, StoreError> {
     let flat = match group {
         Value::Map(pairs) => pairs
             .into_iter()

@@ -55,6 +55,8 @@ scripts! {
     Claim = "claim",
     /// Gives them back unused.
     Unclaim = "unclaim",
+    /// Removes malformed ready entries.
+    Discard = "discard",
     /// Begins attempts.
     Start = "start",
     /// Settles attempts.

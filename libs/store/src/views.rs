@@ -85,11 +85,15 @@ impl Delta {
         }
     }
 
+    pub(crate) fn meta_key(&self) -> String {
+        self.keys.meta()
+    }
+
     fn set(&mut self, key: String, member: String, present: bool) {
         self.sets.entry(key).or_default().insert(member, present);
     }
 
-    fn add(&mut self, key: String, field: String, by: i64) {
+    pub(crate) fn add(&mut self, key: String, field: String, by: i64) {
         *self
             .counters
             .entry(key)
@@ -135,7 +139,7 @@ impl Delta {
             .insert(id.to_string(), value);
     }
 
-    fn field(&mut self, key: String, field: impl Into<String>, value: Option<String>) {
+    pub(crate) fn field(&mut self, key: String, field: impl Into<String>, value: Option<String>) {
         let fields = self.hashes.entry(key).or_default();
         fields.insert(field.into(), value);
     }

@@ -6,6 +6,19 @@ mod wait;
 pub use redis_server::{Persistence, TestRedis, free_port};
 pub use wait::{eventually, eventually_within};
 
+/// A variable that one process of a test set for another.
+///
+/// # Panics
+/// It is not set.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no Env; this is their one place"
+)]
+pub fn variable(name: &str) -> String {
+    std::env::var(name).expect("set by the process that started this one")
+}
+
 /// Partitions of the layouts that tests make where they do not care: `PARTITIONS` of the environment,
 /// so that the same suite runs with one and with several.
 ///

@@ -484,7 +484,7 @@ async fn put_aside(lane: &Lane, unknown: &[Parking], malformed: &[(usize, String
     }
     let parked = lane.partition.park(&lane.streams, unknown).await;
     let discarded = lane.partition.discard(&lane.streams, malformed).await;
-    if let Err(error) = parked.map(drop).and(discarded) {
+    if let Err(error) = parked.map(drop).and(discarded.map(drop)) {
         tracing::debug!(%error, "entries could not be put aside");
     }
 }

@@ -174,5 +174,5 @@ pub(crate) async fn give_back_unknown(lane: &Lane, idle_ms: u64) -> Result<(), S
     for batch in lost.chunks(MAX_BATCH) {
         partition.unclaim(streams, id, batch).await?;
     }
-    partition.discard(streams, &malformed).await
+    partition.discard(streams, &malformed).await.map(drop)
 }

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Options;
 use super::plan::Role;
 use super::process::{Process, free_port};
 use super::proxy::Proxy;
-use super::server::Server;
+use super::server::{Server, WRITEBACK};
 use crate::checker::{Claim, Evidence, Tap, Window};
 
 /// Lease of every worker, s: short, so that a run sees many redeliveries.
@@ -43,6 +44,9 @@ pub(crate) struct Cluster {
     dir: PathBuf,
     members: BTreeMap<(Role, usize), Mutex<Member>>,
     redis: Mutex<Server>,
+    /// A replica of it, where submits wait for one.
+    standby: Mutex<Option<Server>>,
+    durability: String,
     url: std::sync::Mutex<String>,
     gateways: Vec<u16>,
     /// When Redis was back after each time it was away.
@@ -80,6 +84,11 @@ impl Cluster {
         std::fs::create_dir_all(&dir)?;
         let redis = Server::start(&dir, &options.fsync).await?;
         let (url, clock_steps) = (redis.url(), redis.has_clock());
+        let standby = if options.durability == "aof" {
+            None
+        } else {
+            Some(redis.replica(&dir.join("standby")).await?)
+        };
         let migrated = Command::new(&options.binary)
             .arg("migrate")
             .env("REDIS_URL", &url)
@@ -114,6 +123,8 @@ impl Cluster {
             dir,
             members,
             redis: Mutex::new(redis),
+            standby: Mutex::new(standby),
+            durability: options.durability.clone(),
             url: std::sync::Mutex::new(url),
             gateways,
             backs: std::sync::Mutex::default(),
@@ -169,6 +180,7 @@ impl Cluster {
             .env("RUST_LOG", "info")
             .env("LEASE_SECONDS", LEASE.as_secs().to_string())
             .env("RETENTION", RETENTION)
+            .env("DURABILITY", &self.durability)
             .env("SHUTDOWN_GRACE", "2")
             .env("WORKER_QUEUES", "default,bulk")
             .env("WORKER_CONCURRENCY", "32")
@@ -242,8 +254,18 @@ impl Cluster {
         redis.restart().await?;
         // With `always`, everything that anybody has heard of is still there.
         if self.fsync != "always" {
-            let begin = cut.checked_sub(UNSYNCED).unwrap_or(cut);
-            self.forget(Window { begin, end }, redis.url(), tap).await?;
+            let unsynced = if self.fsync == "no" {
+                WRITEBACK
+            } else {
+                UNSYNCED
+            };
+            let begin = cut.checked_sub(unsynced).unwrap_or(cut);
+            let window = Window {
+                begin,
+                end,
+                submits: true,
+            };
+            self.forget(window, redis.url(), tap).await?;
         }
         self.note_back();
         Ok(())
@@ -271,6 +293,17 @@ impl Cluster {
             .clone()
     }
 
+    /// Notes from time to time what Redis' files are like, until told to stop.
+    pub(crate) async fn watch_files(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            // In the middle of a fault there is nothing to note.
+            if let Ok(mut redis) = self.redis.try_lock() {
+                redis.note_lengths().ok();
+            }
+        }
+    }
+
     pub(crate) async fn freeze_redis(&self, away: Duration) {
         let redis = self.redis.lock().await;
         redis.freeze();
@@ -284,9 +317,13 @@ impl Cluster {
         let mut redis = self.redis.lock().await;
         // Faults may queue here: each replica has a place of its own.
         let number = self.replicas.fetch_add(1, Ordering::Relaxed);
-        let replica = redis
-            .replica(&self.dir.join(format!("replica-{number}")))
-            .await?;
+        let place = self.dir.join(format!("replica-{number}"));
+        let mut standby = self.standby.lock().await;
+        let confirms = standby.is_some();
+        let replica = match standby.take() {
+            Some(standby) => standby,
+            None => redis.replica(&place).await?,
+        };
         let begin = Instant::now();
         replica.say(&["REPLICAOF", "NO", "ONE"]).await?;
         // What the old one is told from here on is lost.
@@ -299,9 +336,17 @@ impl Cluster {
             }
         }
         *self.url.lock().unwrap_or_else(PoisonError::into_inner) = redis.url();
-        let end = Instant::now();
-        self.forget(Window { begin, end }, redis.url(), tap).await?;
+        let window = Window {
+            begin,
+            end: Instant::now(),
+            // What the old one was told alone was never acknowledged.
+            submits: !confirms,
+        };
+        self.forget(window, redis.url(), tap).await?;
         self.note_back();
+        if confirms {
+            *standby = Some(redis.replica(&place).await?);
+        }
         Ok(())
     }
 
@@ -377,6 +422,9 @@ impl Cluster {
             member.lock().await.process = None;
         }
         self.redis.lock().await.kill();
+        if let Some(standby) = self.standby.lock().await.as_mut() {
+            standby.kill();
+        }
         if keep {
             eprintln!("what the processes said is kept in {}", self.dir.display());
         } else {

@@ -18,6 +18,8 @@ pub struct Report {
     pub seconds: u64,
     /// When Redis synced its file.
     pub fsync: String,
+    /// What a submit waited for.
+    pub durability: String,
     /// Faults of any kind.
     pub faults: usize,
     /// Processes killed.
@@ -54,6 +56,7 @@ impl Report {
             seed: options.seed,
             seconds: plan.length.as_secs(),
             fsync: options.fsync.clone(),
+            durability: options.durability.clone(),
             faults: counts.faults,
             kills: counts.kills,
             clock_steps: counts.clock_steps,
@@ -77,12 +80,13 @@ impl fmt::Display for Report {
         let figures = &self.figures;
         writeln!(
             f,
-            "seed {}: {} faults, {} kills in {} s, appendfsync {}, lease {} s{}",
+            "seed {}: {} faults, {} kills in {} s, appendfsync {}, DURABILITY={}, lease {} s{}",
             self.seed,
             self.faults,
             self.kills,
             self.seconds,
             self.fsync,
+            self.durability,
             LEASE.as_secs(),
             if self.clock_steps {
                 ""

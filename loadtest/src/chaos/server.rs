@@ -1,12 +1,12 @@
 //! A Redis whose clock can be set and whose machine can lose power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -25,7 +25,13 @@ pub(crate) struct Server {
     /// The library that sets its clock.
     clock: Option<PathBuf>,
     offset_us: i64,
+    /// Lengths of the files, by inode, as they were lately.
+    lengths: VecDeque<(Instant, BTreeMap<u64, u64>)>,
 }
+
+/// How long Linux keeps what nobody synced in memory: what is 30 s old is written at the next look of
+/// its flusher, which comes every 5 s (`dirty_expire_centisecs`, `dirty_writeback_centisecs`).
+pub(crate) const WRITEBACK: Duration = Duration::from_secs(35);
 
 /// Inode and length of a file that was synced.
 fn note(line: &str) -> Option<(u64, u64)> {
@@ -58,6 +64,7 @@ impl Server {
             port,
             clock,
             offset_us: 0,
+            lengths: VecDeque::new(),
         };
         server.up().await?;
         Ok(server)
@@ -114,31 +121,59 @@ impl Server {
             .create(true)
             .append(true)
             .open(self.dir.join("synced"))?;
-        for name in std::fs::read_dir(&self.dir)?.chain(
-            std::fs::read_dir(self.dir.join("appendonlydir"))
-                .into_iter()
-                .flatten(),
-        ) {
-            let path = name?.path();
-            // The base and the manifest are synced before they are named.
-            if !path.to_string_lossy().ends_with(".aof")
-                || path.to_string_lossy().contains(".base.")
-            {
-                continue;
-            }
+        let written = self
+            .lengths
+            .iter()
+            .rfind(|(at, _)| at.elapsed() >= WRITEBACK)
+            .map(|(_, lengths)| lengths.clone())
+            .unwrap_or_default();
+        self.lengths.clear();
+        for path in self.files()? {
             let file = OpenOptions::new().write(true).open(&path)?;
             let about = file.metadata()?;
-            let kept = synced
-                .get(&about.ino())
-                .copied()
-                .unwrap_or(0)
-                .min(about.len());
+            let safe =
+                |lengths: &BTreeMap<u64, u64>| lengths.get(&about.ino()).copied().unwrap_or(0);
+            let kept = safe(&synced).max(safe(&written)).min(about.len());
             let kept = kept + (about.len() - kept) * percent / 100;
             file.set_len(kept)?;
             // It survived, so it is on the disk.
             writeln!(synced_notes, "{} {kept}", about.ino())?;
         }
         self.mend()
+    }
+
+    /// The files that it appends to. The base and the manifest are synced before they are named.
+    fn files(&self) -> std::io::Result<Vec<PathBuf>> {
+        let parts = std::fs::read_dir(self.dir.join("appendonlydir"));
+        let names = std::fs::read_dir(&self.dir)?.chain(parts.into_iter().flatten());
+        let mut files = Vec::new();
+        for name in names {
+            let path = name?.path();
+            let text = path.to_string_lossy();
+            if text.ends_with(".aof") && !text.contains(".base.") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Notes how long the files are now: what the operating system will have written in a while.
+    pub(crate) fn note_lengths(&mut self) -> std::io::Result<()> {
+        let mut lengths = BTreeMap::new();
+        for path in self.files()? {
+            let about = std::fs::metadata(path)?;
+            lengths.insert(about.ino(), about.len());
+        }
+        self.lengths.push_back((Instant::now(), lengths));
+        // The latest one that is old enough, and all younger ones.
+        while self
+            .lengths
+            .get(1)
+            .is_some_and(|(at, _)| at.elapsed() >= WRITEBACK)
+        {
+            self.lengths.pop_front();
+        }
+        Ok(())
     }
 
     /// Cuts a torn transaction off, as docs/DURABILITY.md tells operators to: Redis itself leaves it in the

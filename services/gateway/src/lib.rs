@@ -6,6 +6,8 @@ mod api;
 mod body;
 mod calls;
 mod config;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod instant;
 pub mod metrics;

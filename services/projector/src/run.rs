@@ -89,11 +89,14 @@ impl Projector {
             }
             return Ok(());
         };
-        if read.malformed > 0 {
-            tracing::warn!(count = read.malformed, after = %at, "skipped: entries of the log that are not events");
-        }
+        let skipped = fold.skipped();
         self.partition.learn(fold, &read.entries).await?;
-        let delta = fold.fold(&self.keys, &read.entries)?;
+        let mut delta = fold.fold(&self.keys, &read.entries)?;
+        let malformed = read.malformed + fold.skipped() - skipped;
+        if malformed > 0 {
+            tracing::warn!(count = malformed, after = %at, "skipped: entries of the log that are no events or continue no task");
+            delta.malformed(malformed, next);
+        }
         match self.partition.apply(*at, next, &delta).await? {
             Applied::Done => *at = next,
             // Another instance was faster, or a reply was lost: go on from where the views are.

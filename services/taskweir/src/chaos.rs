@@ -18,6 +18,7 @@ pub async fn run(wanted: Chaos, json: bool) -> anyhow::Result<()> {
             seed,
             length: Duration::from_secs(wanted.seconds),
             fsync: wanted.fsync.clone(),
+            durability: wanted.durability.clone(),
             faults: wanted.faults.clone(),
             sabotage: wanted.sabotage.clone(),
             clients: wanted.clients,

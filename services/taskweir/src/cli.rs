@@ -57,6 +57,9 @@ pub struct Chaos {
     /// When Redis syncs its append-only file.
     #[arg(long, default_value = "everysec", value_parser = ["no", "everysec", "always"])]
     pub fsync: String,
+    /// What a submit waits for, as DURABILITY of the gateways; with replicas:1, one stands by and takes over.
+    #[arg(long, default_value = "aof", value_parser = ["aof", "replicas:1"])]
+    pub durability: String,
     /// Only these kinds of faults; all where none is named.
     #[arg(long = "fault", value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(taskweir_loadtest::chaos::Plan::names()))]
     pub faults: Vec<String>,

@@ -113,7 +113,7 @@ impl Partition {
     }
 }
 
-fn read(reader: Reader, answer: redis::Value) -> Result<StartOutcome, StoreError> {
+pub(crate) fn read(reader: Reader, answer: redis::Value) -> Result<StartOutcome, StoreError> {
     let mut parts = reader.list(answer)?.into_iter();
     let mut next = || parts.next().unwrap_or(redis::Value::Nil);
     Ok(match reader.text(next())?.as_str() {

@@ -66,28 +66,6 @@ impl Partition {
         })
     }
 
-    /// Removes malformed ready entries: nothing names them and no task is behind them.
-    ///
-    /// # Errors
-    /// Redis is away.
-    pub async fn discard(
-        &self,
-        streams: &StreamSet,
-        entries: &[(usize, String)],
-    ) -> Result<(), StoreError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let mut pipe = redis::pipe();
-        for (stream, entry) in entries {
-            let key = &streams.keys()[*stream];
-            pipe.cmd("XACK").arg(key).arg(GROUP).arg(entry).ignore();
-            pipe.cmd("XDEL").arg(key).arg(entry).ignore();
-        }
-        let mut connection = self.link.get();
-        Ok(pipe.query_async(&mut connection).await?)
-    }
-
     /// The fields of a ready entry as its task; `None` where it is gone or malformed.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //! nobody must be restarted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use taskweir_domain::{EventType, Status};
@@ -83,6 +83,77 @@ async fn a_primary_that_became_a_replica_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_replica_without_its_primary_is_waited_for() {
+    let bench = Bench::new().await;
+    let stale = ["CONFIG", "SET", "replica-serve-stale-data", "no"];
+    assert_eq!(bench.redis.cli(&stale), "OK");
+    let worker = bench.run(bench.builder().handler(Wait).handler(Echo));
+    let id = bench.submit("wait", "700").await;
+    bench.reaches(id, Status::Processing).await;
+    let waiting = bench.submit("echo", "1").await;
+    bench.reaches(waiting, Status::Completed).await;
+    assert_eq!(bench.redis.cli(&["REPLICAOF", "127.0.0.1", "1"]), "OK");
+    let actor = taskweir_domain::Actor::anonymous();
+    let error = bench.store.cancel(id, &actor).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    // The attempt ends meanwhile.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(bench.redis.cli(&["REPLICAOF", "NO", "ONE"]), "OK");
+    completed_once(&bench, &[id]).await;
+    worker.stop().await;
+}
+
+/// Two nodes of a cluster, of which the first has every slot.
+async fn cluster() -> (TestRedis, TestRedis) {
+    let node = || TestRedis::start_with(Persistence::None, &["--cluster-enabled", "yes"]);
+    let (first, second) = (node(), node());
+    let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+    let mut add = vec!["CLUSTER", "ADDSLOTS"];
+    add.extend(slots.iter().map(String::as_str));
+    assert_eq!(first.cli(&add), "OK");
+    let port = second.port().to_string();
+    assert_eq!(first.cli(&["CLUSTER", "MEET", "127.0.0.1", &port]), "OK");
+    eventually("both know each other", async || {
+        let knows = |node: &TestRedis| node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
+        (knows(&first) && knows(&second)).then_some(())
+    })
+    .await;
+    (first, second)
+}
+
+#[tokio::test]
+async fn a_server_that_has_our_slots_no_more_is_left() {
+    let (first, second) = cluster().await;
+    let bench = Bench::on(first).await;
+    let wire = Wire::to(&bench.redis).await;
+    let through = RedisSettings {
+        url: format!("redis://127.0.0.1:{}", wire.port),
+        ..settings(&bench.redis)
+    };
+    let store = Store::connect(&through, Limits::default()).await.unwrap();
+    let worker = bench.run(Worker::builder(through).handler(Echo));
+    let id = bench.submit("echo", "1").await;
+    completed_once(&bench, &[id]).await;
+    // From here on the address leads to the node that can only say where the slots are.
+    wire.lead(second.port());
+    let killed = bench.redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert!(killed.parse::<u32>().is_ok(), "{killed}");
+    let actor = taskweir_domain::Actor::anonymous();
+    eventually("it says so", async || {
+        let error = store.cancel(id, &actor).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        error.to_string().contains("Moved").then_some(())
+    })
+    .await;
+    // No connection to it is closed: whoever has one must leave it by himself.
+    wire.lead(bench.redis.port());
+    bench.connected().await;
+    let ids = submit_many(&bench, 5, "1").await;
+    completed_once(&bench, &ids).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn with_memory_full_a_worker_goes_on() {
     let bench = Bench::new().await;
     let ids = submit_many(&bench, 50, "1").await;
@@ -154,6 +225,8 @@ struct Wire {
     /// Connections numbered below this one are dead.
     dead: Arc<AtomicUsize>,
     made: Arc<AtomicUsize>,
+    /// Where new connections lead.
+    server: Arc<AtomicU16>,
 }
 
 async fn swallow_or_pass(
@@ -181,11 +254,14 @@ impl Wire {
             port: listener.local_addr().unwrap().port(),
             dead: Arc::default(),
             made: Arc::default(),
+            server: Arc::new(AtomicU16::new(redis.port())),
         };
-        let (dead, made, redis) = (Arc::clone(&wire.dead), Arc::clone(&wire.made), redis.port());
+        let (dead, made) = (Arc::clone(&wire.dead), Arc::clone(&wire.made));
+        let server = Arc::clone(&wire.server);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(("127.0.0.1", redis)).await.unwrap();
+                let port = server.load(Ordering::SeqCst);
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                 let number = made.fetch_add(1, Ordering::SeqCst);
                 let (client_in, client_out) = client.into_split();
                 let (server_in, server_out) = server.into_split();
@@ -204,6 +280,10 @@ impl Wire {
             }
         });
         wire
+    }
+
+    fn lead(&self, port: u16) {
+        self.server.store(port, Ordering::SeqCst);
     }
 
     fn kill(&self) {

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A projector that is so far behind is trouble, ms.
 const LAG_TROUBLE_MS: u64 = 60_000;
 
+/// A malformed entry met so lately is trouble, ms; later it is only counted.
+const MALFORMED_TROUBLE_MS: u64 = 3_600_000;
+
 /// The views.
 #[derive(Debug, Object)]
 struct ProjectorHealth {
@@ -58,6 +61,9 @@ struct HealthAnswer {
     workers: Option<WorkerHealth>,
     /// Tasks that are ready and not received, by queue.
     pending: BTreeMap<String, u64>,
+    /// Entries that were none of ours, skipped since the first start: in the `log`, and in the ready
+    /// streams as `ready:<queue>`.
+    malformed: BTreeMap<String, u64>,
 }
 
 #[derive(ApiResponse)]
@@ -120,7 +126,21 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
             lag_ms / 1_000
         ));
     }
+    let malformed = store.malformed().await?;
+    for (place, seen) in &malformed {
+        if now_ms.saturating_sub(seen.last_ms) <= MALFORMED_TROUBLE_MS {
+            troubles.push(format!(
+                "{} malformed entries in {place} were skipped, the latest {} s ago: what writes to these keys?",
+                seen.count,
+                now_ms.saturating_sub(seen.last_ms) / 1_000
+            ));
+        }
+    }
     Ok(HealthAnswer {
+        malformed: malformed
+            .into_iter()
+            .map(|(place, seen)| (place, seen.count))
+            .collect(),
         status: if troubles.is_empty() {
             "ok"
         } else {

@@ -298,7 +298,7 @@ fn idempotency(
 }
 
 /// The texts of the tasks of a batch.
-fn batch_items(text: &str) -> Result<Vec<JsonBody>, ApiError> {
+pub(crate) fn batch_items(text: &str) -> Result<Vec<JsonBody>, ApiError> {
     let mut fields: BTreeMap<String, JsonBody> = serde_json::from_str(text)
         .map_err(|_| ApiError::field("", "must be an object with the field tasks"))?;
     let tasks = fields

@@ -187,3 +187,36 @@ async fn on_loopback_only_localhost_is_answered() {
         .header("host", "evil.example");
     problem(rebound.send().await.unwrap(), 403).await;
 }
+
+#[tokio::test]
+async fn what_no_replica_has_confirmed_is_not_acknowledged() {
+    let bench = Bench::with_env(1, &[("DURABILITY", "replicas:1")]).await;
+    let submit = || {
+        let call = bench.call(Method::POST, "/tasks");
+        call.header("content-type", "application/json")
+            .header("idempotency-key", "k")
+            .body(r#"{"type":"echo"}"#)
+            .send()
+    };
+    let answer = submit().await.unwrap();
+    assert!(answer.headers().contains_key("retry-after"));
+    let told = problem(answer, 503).await;
+    let detail = told["detail"].as_str().unwrap();
+    assert!(detail.contains("DURABILITY=replicas:1"), "{detail}");
+    // It is written all the same: with a replica, the repeat finds it.
+    let port = bench.redis.port().to_string();
+    let told = bench
+        .redis
+        .cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
+    assert_eq!(told, "OK");
+    let _replica = taskweir_testkit::TestRedis::start_with(
+        taskweir_testkit::Persistence::None,
+        &["--replicaof", "127.0.0.1", &port],
+    );
+    let answer = taskweir_testkit::eventually("a replica confirms", async || {
+        let answer = submit().await.unwrap();
+        (answer.status().as_u16() != 503).then_some(answer)
+    })
+    .await;
+    assert_eq!(answer.status().as_u16(), 200, "made by the first try");
+}

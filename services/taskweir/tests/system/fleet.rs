@@ -17,6 +17,15 @@ pub struct Process {
 }
 
 impl Process {
+    pub const fn of(child: Child) -> Self {
+        Self { child }
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

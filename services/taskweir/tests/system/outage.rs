@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use taskweir_domain::Position;
 use taskweir_testkit::{eventually, eventually_within};
 
 use crate::audit::audit;
@@ -110,4 +111,67 @@ async fn redis_away_for_ten_seconds_under_load_is_survived_by_everyone() {
     fleet.connected().await;
     fleet.settled(Duration::from_secs(10)).await;
     audit(&fleet.store).await;
+}
+
+/// When each completion stands in the log, ms since the epoch.
+async fn completions(fleet: &Fleet) -> Vec<u64> {
+    let mut times = Vec::new();
+    for partition in fleet.store.partitions() {
+        let mut at = Position::ZERO;
+        loop {
+            let read = partition.read_log(at, 10_000).await.unwrap();
+            let Some(last) = read.last else { break };
+            let done = read.entries.iter().filter(|entry| entry.t == "Completed.1");
+            times.extend(done.map(|entry| entry.position.ms));
+            at = last;
+        }
+    }
+    times.sort_unstable();
+    times
+}
+
+#[tokio::test]
+async fn throughput_is_back_within_ten_seconds_of_a_restart_of_redis() {
+    let mut fleet = Fleet::start("5").await;
+    let _workers: Vec<_> = (0..2).map(|_| fleet.spawn("worker", &[])).collect();
+    let (end, seen) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(Mutex::new(Seen::default())),
+    );
+    let clients = (0..8).map(|_| {
+        let client = submit_until(fleet.base.clone(), Arc::clone(&end), Arc::clone(&seen));
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+        tokio::spawn(client)
+    });
+    let clients: Vec<_> = clients.collect();
+    let accepted = |count: usize| {
+        let seen = Arc::clone(&seen);
+        async move || (seen.lock().unwrap().accepted.len() >= count).then_some(())
+    };
+    eventually("it is warm", accepted(100)).await;
+    // A rate needs a span.
+    let span = Duration::from_secs(3);
+    tokio::time::sleep(span).await;
+    let killed_ms = fleet.store.server_time_ms().await.unwrap();
+    fleet.redis.kill();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fleet.redis.restart();
+    fleet.connected().await;
+    let back_ms = fleet.store.server_time_ms().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    end.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let times = completions(&fleet).await;
+    let within = |from: u64, to: u64| times.iter().filter(|ms| (from..to).contains(*ms)).count();
+    let span_ms = u64::try_from(span.as_millis()).unwrap();
+    let before = within(killed_ms - span_ms, killed_ms) as f64 / span.as_secs_f64();
+    let recovered = (back_ms..back_ms + 9_000)
+        .step_by(100)
+        .find(|from| within(*from, from + 1_000) as f64 >= 0.8 * before);
+    println!("{before:.0} completions/s before; again {recovered:?} after {back_ms}");
+    assert!(before > 20.0, "{before}");
+    let recovered = recovered.expect("80% of the rate before, over a second, within ten seconds");
+    println!("back after {} ms", recovered + 1_000 - back_ms);
 }

@@ -1,0 +1,21 @@
+//! The environment of every service.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use taskweir_runtime::Env;
+use taskweir_runtime::access::Access;
+
+// One variable per line, `NAME=value`.
+fuzz_target!(|text: &str| {
+    let env = Env::from_pairs(text.lines().filter_map(|line| line.split_once('=')));
+    taskweir_settings::redis(&env).ok();
+    taskweir_settings::limits(&env).ok();
+    taskweir_settings::lease(&env).ok();
+    taskweir_settings::migrate(&env).ok();
+    taskweir_settings::submit(&env).ok();
+    Access::from_env(&env).ok();
+    taskweir_gateway::Config::from_env(&env).ok();
+    taskweir_projector::Config::from_env(&env).ok();
+    taskweir_scheduler::Config::from_env(&env).ok();
+    taskweir_worker_service::Config::from_env(&env).ok();
+});

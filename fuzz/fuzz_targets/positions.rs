@@ -1,0 +1,15 @@
+//! Positions and times, as people write them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use taskweir_domain::{Position, format_ms, parse_rfc3339_ms};
+
+fuzz_target!(|text: &str| {
+    if let Ok(position) = text.parse::<Position>() {
+        assert_eq!(position.to_string().parse::<Position>().expect("our own"), position);
+    }
+    if let Some(ms) = parse_rfc3339_ms(text) {
+        assert_eq!(parse_rfc3339_ms(&format_ms(ms)), Some(ms), "{text}");
+    }
+    taskweir_gateway::fuzzing::position(text);
+});
