@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use taskweir_runtime::Env;
-use taskweir_runtime::access::Access;
+use taskweir_runtime::access::ApiKeys;
 
 // One variable per line, `NAME=value`.
 fuzz_target!(|text: &str| {
@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     taskweir_settings::lease(&env).ok();
     taskweir_settings::migrate(&env).ok();
     taskweir_settings::submit(&env).ok();
-    Access::from_env(&env).ok();
+    ApiKeys::from_env(&env).ok();
     taskweir_gateway::Config::from_env(&env).ok();
     taskweir_projector::Config::from_env(&env).ok();
     taskweir_scheduler::Config::from_env(&env).ok();

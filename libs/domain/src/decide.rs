@@ -163,6 +163,7 @@ pub fn decide(
             require(task, task.status() == Status::Failed)?;
             DlqRetried {
                 actor: actor.clone(),
+                bulk: None,
             }
             .into()
         }
@@ -170,6 +171,7 @@ pub fn decide(
             require(task, task.status() == Status::Failed)?;
             DlqRemoved {
                 actor: actor.clone(),
+                bulk: None,
             }
             .into()
         }
@@ -251,9 +253,9 @@ fn cancelled(task: &Task, actor: &Actor) -> Result<Event, Rejection> {
         Phase::Processing {
             cancelling: true, ..
         } => Err(Rejection::AlreadyCancelling),
-        Phase::Processing { .. } => Ok(CancelRequested { actor }.into()),
+        Phase::Processing { .. } => Ok(CancelRequested { actor, bulk: None }.into()),
         Phase::Scheduled { .. } | Phase::Pending | Phase::Retrying { .. } => {
-            Ok(Cancelled { actor }.into())
+            Ok(Cancelled { actor, bulk: None }.into())
         }
         _ => Err(Rejection::Status(task.status())),
     }

@@ -106,6 +106,21 @@ events! {
     QueueResumed,
 }
 
+impl Event {
+    /// The same event as part of a bulk operation; events that can be none stay as they are.
+    #[must_use]
+    pub fn part_of(mut self, operation: &Bulk) -> Self {
+        match &mut self {
+            Self::CancelRequested(body) => body.bulk = Some(operation.clone()),
+            Self::Cancelled(body) => body.bulk = Some(operation.clone()),
+            Self::DlqRetried(body) => body.bulk = Some(operation.clone()),
+            Self::DlqRemoved(body) => body.bulk = Some(operation.clone()),
+            _ => {}
+        }
+        self
+    }
+}
+
 impl EventType {
     /// Whether it may come when nothing else is known of its task any more: retention forgets what has
     /// ended, and an old attempt may be refused later still.
@@ -305,11 +320,24 @@ pub struct DeadLettered {
     pub error: AttemptError,
 }
 
+/// What an event was part of, where a person asked for many tasks at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Bulk {
+    /// The operation.
+    pub operation: String,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Body of `CancelRequested`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CancelRequested {
     /// Who asked.
     pub actor: Actor,
+    /// What it was part of, where it was one of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<Bulk>,
 }
 
 /// Body of `Cancelled`.
@@ -317,6 +345,9 @@ pub struct CancelRequested {
 pub struct Cancelled {
     /// Who asked.
     pub actor: Actor,
+    /// What it was part of, where it was one of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<Bulk>,
 }
 
 /// Body of `Expired`.
@@ -352,6 +383,9 @@ pub struct LateCompletionRefused {
 pub struct DlqRetried {
     /// Who asked.
     pub actor: Actor,
+    /// What it was part of, where it was one of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<Bulk>,
 }
 
 /// Body of `DlqRemoved`.
@@ -359,6 +393,9 @@ pub struct DlqRetried {
 pub struct DlqRemoved {
     /// Who asked.
     pub actor: Actor,
+    /// What it was part of, where it was one of many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<Bulk>,
 }
 
 /// Body of `QueuePaused`.

@@ -25,7 +25,7 @@ pub use decide::{Rejection, decide};
 pub use detail::{Progress, TaskDetail};
 pub use draft::{FieldError, Limits as DraftLimits, draft_from_json};
 pub use event::{
-    AttemptFailed, CancelRequested, Cancelled, Completed, DeadLetterReason, DeadLettered,
+    AttemptFailed, Bulk, CancelRequested, Cancelled, Completed, DeadLetterReason, DeadLettered,
     DlqRemoved, DlqRetried, Event, EventType, Expired, LateCompletionRefused, LeaseExpired,
     Outcome, Progressed, QueuePaused, QueueResumed, ReleaseReason, Released, Requeued, Started,
     Submitted,

@@ -30,6 +30,13 @@ impl Told {
             cause: Some(cause),
             ..told
         };
+        let ordered = |actor: &crate::Actor, bulk: Option<&crate::Bulk>| Self {
+            cause: bulk.map(|bulk| match &bulk.reason {
+                Some(reason) => format!("{reason} (operation {})", bulk.operation),
+                None => format!("operation {}", bulk.operation),
+            }),
+            ..by(actor)
+        };
         match event {
             Event::Submitted(body) => body.actor.as_ref().map(by).unwrap_or_default(),
             Event::Started(body) => held(body.attempt, Some(&body.holder)),
@@ -66,15 +73,15 @@ impl Told {
                 let why = format!("{}: {}", body.error.kind, body.error.message);
                 cause(held(body.attempt, body.holder.as_ref()), why)
             }
-            Event::CancelRequested(body) => by(&body.actor),
-            Event::Cancelled(body) => by(&body.actor),
+            Event::CancelRequested(body) => ordered(&body.actor, body.bulk.as_ref()),
+            Event::Cancelled(body) => ordered(&body.actor, body.bulk.as_ref()),
             Event::Expired(_) => cause(Self::default(), "not started in time".to_owned()),
             Event::LateCompletionRefused(body) => cause(
                 held(body.attempt, Some(&body.holder)),
                 "another attempt had the task".to_owned(),
             ),
-            Event::DlqRetried(body) => by(&body.actor),
-            Event::DlqRemoved(body) => by(&body.actor),
+            Event::DlqRetried(body) => ordered(&body.actor, body.bulk.as_ref()),
+            Event::DlqRemoved(body) => ordered(&body.actor, body.bulk.as_ref()),
             Event::QueuePaused(body) => by(&body.actor),
             Event::QueueResumed(body) => by(&body.actor),
         }

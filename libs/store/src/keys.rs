@@ -236,6 +236,24 @@ impl Keys {
         self.key("verified")
     }
 
+    /// Hash, in the first partition: a bulk operation.
+    #[must_use]
+    pub fn operation(&self, id: TaskId) -> String {
+        self.key(format_args!("operation:{id}"))
+    }
+
+    /// Sorted set, all scores 0, in the first partition: ids of bulk operations, in order of id.
+    #[must_use]
+    pub fn operations(&self) -> String {
+        self.key("operations")
+    }
+
+    /// Set, in the first partition: ids of bulk operations that have not ended.
+    #[must_use]
+    pub fn operations_running(&self) -> String {
+        self.key("operations:running")
+    }
+
     /// Sorted set: readers of the whole log, by the time until which retention waits for them, ms.
     #[must_use]
     pub fn holds(&self) -> String {

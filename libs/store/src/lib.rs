@@ -18,6 +18,8 @@ mod log;
 mod malformed;
 mod memory;
 mod migrate;
+mod operate;
+mod operation;
 mod ops;
 mod overview;
 mod queries;
@@ -51,6 +53,8 @@ pub use log::{LogEntry, LogRead};
 pub use malformed::Malformed;
 pub use migrate::migrate;
 pub use migrate::{LAYOUT_VERSION, LayoutError, MigrateOptions, Migrated};
+pub use operate::Ran;
+pub use operation::{MAX_OPERATIONS, Operation, OperationKind, OperationState, Order, StopOutcome};
 pub use ops::ClaimedWork;
 pub use ops::{
     ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, Cut,

@@ -1,8 +1,10 @@
 //! Reading the views: lists, dead letters.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use redis::Value;
+use serde::{Deserialize, Serialize};
 use taskweir_domain::{Position, Priority, Status, TaskId};
 
 use crate::reply::Reader;
@@ -14,7 +16,8 @@ const MAX_CANDIDATES: usize = 5_000;
 const CHUNK: usize = 250;
 
 /// Which tasks a list shows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// Any of these; empty = all but `removed`.
     pub statuses: Vec<Status>,
@@ -34,6 +37,10 @@ pub struct Filter {
     pub created_after_ms: Option<u64>,
     /// Minted before, ms since the epoch.
     pub created_before_ms: Option<u64>,
+    /// Gave up at or after, ms since the epoch; of dead letters only.
+    pub failed_after_ms: Option<u64>,
+    /// Gave up before, ms since the epoch; of dead letters only.
+    pub failed_before_ms: Option<u64>,
     /// Prefix of the id, or part of the type or of the error.
     pub text: Option<String>,
 }
@@ -102,8 +109,19 @@ impl Filter {
             && self.text.as_deref().is_none_or(text)
     }
 
-    /// Without a wish, every status but `removed`: what was taken out of the dead letters is out.
-    fn takes_status(&self, status: Status) -> bool {
+    /// Whether the counts of the views tell how many pass, without a look at any task.
+    fn is_counted(&self) -> bool {
+        *self
+            == Self {
+                statuses: self.statuses.clone(),
+                queue: self.queue.clone(),
+                task_type: self.task_type.clone(),
+                ..Self::default()
+            }
+    }
+
+    /// Whether a status passes: without a wish, every status but `removed`: what was taken out of the dead letters is out.
+    pub(crate) fn takes_status(&self, status: Status) -> bool {
         if self.statuses.is_empty() {
             status != Status::Removed
         } else {
@@ -223,10 +241,17 @@ impl Partition {
             statuses: vec![Status::Failed],
             ..filter.clone()
         };
+        // Members begin with the time: a bare time sorts before all of its members.
+        let edge = |ms: u64| format!("{ms:015}");
+        let mut below = below.map(ToOwned::to_owned);
+        if let Some(ms) = filter.failed_before_ms {
+            let ceiling = edge(ms);
+            below = Some(below.map_or(ceiling.clone(), |member| member.min(ceiling)));
+        }
         let scan = Scan {
             sources: vec![self.keys.dead()],
-            below: below.map(ToOwned::to_owned),
-            floor: None,
+            below,
+            floor: filter.failed_after_ms.map(edge),
         };
         self.page(&filter, scan, limit, |member| {
             let (ms, id) = member.split_once(':')?;
@@ -360,7 +385,52 @@ fn join(mut pages: Vec<Page>, limit: usize, member: impl Fn(&Item) -> String) ->
     }
 }
 
+/// Tasks looked at per page of a count.
+const COUNT_PAGE: usize = 500;
+
 impl Store {
+    /// How many tasks pass a filter, and whether that is all of them or as many as could be counted
+    /// within `patience`. `dead` counts dead letters, else all lists.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn count(
+        &self,
+        filter: &Filter,
+        dead: bool,
+        patience: Duration,
+    ) -> Result<(u64, bool), StoreError> {
+        let deadline = Instant::now() + patience;
+        if !dead && filter.is_counted() {
+            let totals = self.totals().await?;
+            let counts = totals.counts.iter();
+            let counted = counts.filter(|(counter, _)| filter.takes_counter(counter));
+            return Ok((counted.map(|(_, count)| count).sum(), true));
+        }
+        let mut count = 0;
+        for partition in self.partitions() {
+            let mut below: Option<String> = None;
+            loop {
+                let page = if dead {
+                    partition
+                        .dead_letters(filter, below.as_deref(), COUNT_PAGE)
+                        .await?
+                } else {
+                    partition.list(filter, below.as_deref(), COUNT_PAGE).await?
+                };
+                count += page.items.len() as u64;
+                below = page.next;
+                if below.is_none() {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    return Ok((count, false));
+                }
+            }
+        }
+        Ok((count, true))
+    }
+
     /// Tasks of all partitions that pass a filter, newest first, below a cursor.
     ///
     /// # Errors

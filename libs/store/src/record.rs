@@ -37,6 +37,8 @@ pub struct Record {
     pub holder: Option<Holder>,
     /// Hash of its unique key.
     pub unique: Option<String>,
+    /// Nonce and outcome of the latest command of a person.
+    pub(crate) command: Option<String>,
 }
 
 const WHAT: &str = "task record";
@@ -49,6 +51,14 @@ impl Record {
     #[must_use]
     pub fn is_parked(&self) -> bool {
         self.work == Self::PARKED && self.task.status() == Status::Pending
+    }
+
+    /// Whether a request with this nonce was the latest to change it.
+    pub(crate) fn commanded_by(&self, nonce: &str) -> bool {
+        let command = self.command.as_deref().unwrap_or_default();
+        command
+            .strip_prefix(nonce)
+            .is_some_and(|rest| rest.starts_with(':'))
     }
 
     /// Reads the fields of a record; `None` where there are none.
@@ -102,6 +112,7 @@ impl Record {
             work: fields.optional("w").unwrap_or_default().to_owned(),
             holder,
             unique: fields.optional("u").map(ToOwned::to_owned),
+            command: fields.optional("c").map(ToOwned::to_owned),
         }))
     }
 }

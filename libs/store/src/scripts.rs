@@ -103,6 +103,14 @@ scripts! {
     Cut = "cut",
     /// Lets retention wait for a reader.
     Hold = "hold",
+    /// Notes a bulk operation.
+    OperationCreate = "operation_create",
+    /// Gives it to a runner.
+    OperationClaim = "operation_claim",
+    /// Notes how far it is.
+    OperationSave = "operation_save",
+    /// Stops it.
+    OperationStop = "operation_stop",
     /// Moves a projection.
     Apply = "apply",
 }

@@ -60,6 +60,7 @@ impl Story {
                 work: String::new(),
                 holder: detail.holder.clone(),
                 unique: None,
+                command: None,
             },
             base: self.base.clone(),
             base_position: self.base_position,
@@ -153,6 +154,7 @@ impl Store {
             unique,
             nonce: entropy::nonce(),
             actor,
+            bulk: None,
         };
         // The nonce makes a second try safe where the first one's reply was lost.
         let outcome = match act(&partition, verb, &action).await {

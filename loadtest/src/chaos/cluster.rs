@@ -98,6 +98,8 @@ impl Cluster {
         if !migrated.status.success() {
             bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
         }
+        // A layout is older than what a power loss takes.
+        redis.settle()?;
         // Never waited for: the proxies end with the runtime.
         let proxies = TaskTracker::new();
         let (mut members, mut gateways) = (BTreeMap::new(), Vec::new());

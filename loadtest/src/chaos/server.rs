@@ -142,6 +142,19 @@ impl Server {
         self.mend()
     }
 
+    /// Takes all that is in the files as long since on the disk.
+    pub(crate) fn settle(&self) -> std::io::Result<()> {
+        let mut notes = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join("synced"))?;
+        for path in self.files()? {
+            let about = std::fs::metadata(path)?;
+            writeln!(notes, "{} {}", about.ino(), about.len())?;
+        }
+        Ok(())
+    }
+
     /// The files that it appends to. The base and the manifest are synced before they are named.
     fn files(&self) -> std::io::Result<Vec<PathBuf>> {
         let parts = std::fs::read_dir(self.dir.join("appendonlydir"));

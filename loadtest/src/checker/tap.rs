@@ -159,12 +159,16 @@ impl Tap {
                 .iter()
                 .filter_map(|(position, _)| position.parse().ok())
                 .collect();
-            let Some(first) = there.first().copied() else {
-                continue;
-            };
+            let base: Option<String> = redis::cmd("HGET")
+                .arg(format!("{}base", log.trim_end_matches("log")))
+                .arg("position")
+                .query_async(&mut connection)
+                .await?;
+            let cut = base.and_then(|position| position.parse().ok());
+            let cut: Position = cut.unwrap_or_default();
             if let Some(events) = self.logs().get_mut(&log) {
                 // What was cut before stays; beyond it only what is there.
-                events.retain(|position, _| *position < first || there.contains(position));
+                events.retain(|position, _| *position <= cut || there.contains(position));
             }
         }
         self.point_to(url);

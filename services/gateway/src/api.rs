@@ -2,10 +2,11 @@
 
 mod dlq;
 mod health;
+mod operations;
 mod queues;
 mod stats;
-mod submit;
-mod tasks;
+pub(crate) mod submit;
+pub(crate) mod tasks;
 mod workers;
 
 use std::time::Instant;
@@ -30,6 +31,8 @@ enum Tag {
     Tasks,
     /// What gave up: look, retry, remove.
     Dlq,
+    /// What is done to many tasks at once, in the background.
+    Operations,
     /// Where work waits.
     Queues,
     /// Who works.
@@ -43,6 +46,7 @@ enum Tag {
 type Api = (
     tasks::Tasks,
     dlq::Dlq,
+    operations::Operations,
     queues::Queues,
     workers::Workers,
     stats::Stats,
@@ -53,6 +57,7 @@ fn service() -> OpenApiService<Api, ()> {
     let api = (
         tasks::Tasks,
         dlq::Dlq,
+        operations::Operations,
         queues::Queues,
         workers::Workers,
         stats::Stats,

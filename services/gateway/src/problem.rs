@@ -28,6 +28,15 @@ pub(crate) struct Field {
     pub(crate) message: String,
 }
 
+impl Field {
+    pub(crate) fn new(field: &str, message: impl Into<String>) -> Self {
+        Self {
+            field: field.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
 impl From<taskweir_domain::FieldError> for Field {
     fn from(error: taskweir_domain::FieldError) -> Self {
         Self {

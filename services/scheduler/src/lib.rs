@@ -1,9 +1,10 @@
-//! The scheduler: promotes what is due, takes tasks from workers that fell silent, and cuts what is
-//! older than the retention. Any number of instances may run; races between them are harmless, because each script lets one win.
+//! The scheduler: promotes what is due, takes tasks from workers that fell silent, runs bulk operations,
+//! and cuts what is older than the retention. Any number of instances may run; races between them are harmless, because each script lets one win.
 
 mod expirer;
 mod janitor;
 pub mod metrics;
+mod operator;
 mod promoter;
 mod trimmer;
 
@@ -95,6 +96,11 @@ impl App {
                 stop.clone(),
             ));
         }
+        loops.spawn(operator::run(
+            self.store.clone(),
+            self.readiness.part("bulk operations".to_owned()),
+            stop.clone(),
+        ));
         tracing::info!("scheduler runs");
         loops.close();
         loops.wait().await;

@@ -1,4 +1,4 @@
-use taskweir_domain::{Actor, DlqRemoved, DlqRetried, Event, Priority, QueueName, TaskId};
+use taskweir_domain::{Actor, Bulk, DlqRemoved, DlqRetried, Event, Priority, QueueName, TaskId};
 
 use crate::reply::Reader;
 use crate::scripts::Script;
@@ -19,6 +19,8 @@ pub struct DlqAction {
     pub nonce: String,
     /// Who acts.
     pub actor: Actor,
+    /// What it is part of.
+    pub bulk: Option<Bulk>,
 }
 
 /// What became of it.
@@ -68,9 +70,9 @@ impl Partition {
                     cmd.arg(self.keys.unique_or(action.unique.as_deref(), action.id));
                 }
                 for action in batch {
-                    let actor = action.actor.clone();
+                    let (actor, bulk) = (action.actor.clone(), action.bulk.clone());
                     cmd.arg(action.id.to_string()).arg(&action.nonce);
-                    cmd.arg(Event::from(DlqRetried { actor }).body());
+                    cmd.arg(Event::from(DlqRetried { actor, bulk }).body());
                 }
             })
             .await?;
@@ -109,9 +111,9 @@ impl Partition {
                 }
                 cmd.arg(self.limits.retention_ms);
                 for action in batch {
-                    let actor = action.actor.clone();
+                    let (actor, bulk) = (action.actor.clone(), action.bulk.clone());
                     cmd.arg(action.id.to_string()).arg(&action.nonce);
-                    cmd.arg(Event::from(DlqRemoved { actor }).body());
+                    cmd.arg(Event::from(DlqRemoved { actor, bulk }).body());
                 }
             })
             .await?;

@@ -104,6 +104,7 @@ fn action(id: TaskId) -> DlqAction {
         unique: None,
         nonce: taskweir_store::entropy::nonce(),
         actor: Actor::anonymous(),
+        bulk: None,
     }
 }
 
@@ -283,7 +284,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
         }
         (ScriptName::Cancel, _) => {
             let actor = Actor::anonymous();
-            let event = Cancelled { actor }.into();
+            let event = Cancelled { actor, bulk: None }.into();
             let request = Cancellation {
                 id,
                 nonce: "now".to_owned(),

@@ -11,6 +11,7 @@ fn action(id: TaskId, nonce: &str) -> [DlqAction; 1] {
         unique: None,
         nonce: nonce.to_owned(),
         actor: Actor("ann".to_owned()),
+        bulk: None,
     }]
 }
 

@@ -226,6 +226,7 @@ impl Traffic {
                 unique: None,
                 nonce: taskweir_store::entropy::nonce(),
                 actor: Actor::anonymous(),
+                bulk: None,
             }];
             if self.dice.roll(3) == 0 {
                 self.bench.partition.dlq_remove(&action).await.unwrap();

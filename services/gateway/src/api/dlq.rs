@@ -6,10 +6,12 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 use taskweir_domain::{Actor, TaskId};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{DlqOutcome, DlqVerb};
+use taskweir_store::{DlqOutcome, DlqVerb, OperationKind};
 
 use super::Tag;
+use super::operations::{BulkAnswer, BulkRequest, bulk};
 use super::tasks::{FilterParams, TaskList, await_position, page, show};
+use crate::body::JsonText;
 use crate::problem::ApiError;
 use crate::state::State;
 use crate::view::{PriorityWord, StatusWord, Task};
@@ -78,6 +80,10 @@ impl Dlq {
         Query(created_after): Query<Option<String>>,
         /// Only submitted before this time.
         Query(created_before): Query<Option<String>>,
+        /// Only what gave up at or after this time.
+        Query(failed_after): Query<Option<String>>,
+        /// Only what gave up before this time.
+        Query(failed_before): Query<Option<String>>,
         /// Prefix of the id, or part of the type or of the error.
         Query(q): Query<Option<String>>,
         /// Tasks per page, 1 to 500; 50 where absent.
@@ -98,6 +104,8 @@ impl Dlq {
             worker,
             created_after,
             created_before,
+            failed_after,
+            failed_before,
             q,
         };
         let filter = params.read()?;
@@ -140,6 +148,41 @@ impl Dlq {
     ) -> Result<RetryAnswer, ApiError> {
         act(state, caller, &id, DlqVerb::Retry).await?;
         Ok(RetryAnswer::Retried(Json(show(state, &id).await?)))
+    }
+
+    /// Retry every dead letter that passes a filter
+    ///
+    /// In the background, each with a fresh budget; what gives up later is left alone. With `dry_run` it
+    /// only counts.
+    #[oai(
+        path = "/dlq/retry",
+        method = "post",
+        operation_id = "retry_dead_letters"
+    )]
+    async fn retry_many(
+        &self,
+        Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
+        body: JsonText<BulkRequest>,
+    ) -> Result<BulkAnswer, ApiError> {
+        bulk(state, caller, OperationKind::DlqRetry, &body.text).await
+    }
+
+    /// Remove every dead letter that passes a filter, for good
+    ///
+    /// In the background; histories stay. With `dry_run` it only counts.
+    #[oai(
+        path = "/dlq/delete",
+        method = "post",
+        operation_id = "remove_dead_letters"
+    )]
+    async fn remove_many(
+        &self,
+        Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
+        body: JsonText<BulkRequest>,
+    ) -> Result<BulkAnswer, ApiError> {
+        bulk(state, caller, OperationKind::DlqDelete, &body.text).await
     }
 
     /// Remove a dead letter for good

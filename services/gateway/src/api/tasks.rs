@@ -8,9 +8,10 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use taskweir_domain::{Actor, TaskDetail, TaskId};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{Cancelled, Filter, Page, Store, Story, StoryAt};
+use taskweir_store::{Cancelled, Filter, OperationKind, Page, Store, Story, StoryAt};
 
 use super::Tag;
+use super::operations::{BulkAnswer, CancelManyRequest, bulk};
 use super::submit::{self, BatchRequest, BatchResponse, SubmitAnswer, TaskRequest};
 use crate::body::JsonText;
 use crate::instant::Instant;
@@ -82,6 +83,8 @@ pub(crate) struct FilterParams {
     pub(crate) worker: Option<String>,
     pub(crate) created_after: Option<String>,
     pub(crate) created_before: Option<String>,
+    pub(crate) failed_after: Option<String>,
+    pub(crate) failed_before: Option<String>,
     pub(crate) q: Option<String>,
 }
 
@@ -114,6 +117,8 @@ impl FilterParams {
             worker: self.worker,
             created_after_ms: time("created_after", self.created_after)?,
             created_before_ms: time("created_before", self.created_before)?,
+            failed_after_ms: time("failed_after", self.failed_after)?,
+            failed_before_ms: time("failed_before", self.failed_before)?,
             text: self.q.filter(|text| !text.is_empty()),
         })
     }
@@ -237,11 +242,25 @@ impl Tasks {
             created_after,
             created_before,
             q,
+            ..FilterParams::default()
         };
         let filter = params.read()?;
         await_position(&state.store, min_position.as_deref()).await?;
         let page = state.store.list(&filter, cursor, limit).await?;
         Ok(Json(TaskList::of(page, state.store.partition_count())))
+    }
+
+    /// Cancel every task that passes a filter
+    ///
+    /// In the background; tasks that are submitted later are left alone. With `dry_run` it only counts.
+    #[oai(path = "/tasks/cancel", method = "post", operation_id = "cancel_tasks")]
+    async fn cancel_many(
+        &self,
+        Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
+        body: JsonText<CancelManyRequest>,
+    ) -> Result<BulkAnswer, ApiError> {
+        bulk(state, caller, OperationKind::TasksCancel, &body.text).await
     }
 
     /// Cancel a task

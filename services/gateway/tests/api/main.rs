@@ -8,5 +8,6 @@ mod document;
 mod instants;
 mod keys;
 mod lists;
+mod operations;
 mod refusals;
 mod tasks;

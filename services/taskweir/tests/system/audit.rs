@@ -13,6 +13,7 @@ pub struct Audit {
     pub by_status: BTreeMap<Status, u64>,
     pub started_twice: usize,
     pub late: usize,
+    pub retried: u64,
 }
 
 /// Folds the whole log; every event must be lawful, and everything else must agree with the fold.
@@ -31,6 +32,7 @@ pub async fn audit(store: &Store) -> Audit {
                 audit.events += 1;
                 audit.late +=
                     usize::from(matches!(recorded.event, Event::LateCompletionRefused(_)));
+                audit.retried += u64::from(matches!(recorded.event, Event::DlqRetried(_)));
                 let before = tasks.remove(&recorded.id);
                 let after = TaskDetail::evolve(before, &recorded).expect("a lawful log");
                 tasks.insert(recorded.id, after);

@@ -64,6 +64,26 @@ fn power_losses_of_a_redis_that_always_syncs_lose_nothing() {
     );
 }
 
+#[test]
+fn failovers_to_a_replica_that_confirms_each_submit_lose_none() {
+    let faults = ["failover", "kill-worker", "kill-gateway", "freeze", "cut"];
+    let arguments = [
+        "--seconds",
+        "20",
+        "--seed",
+        "301",
+        "--durability",
+        "replicas:1",
+        "--json",
+    ];
+    let figures = &sound(&arguments, &faults)["figures"];
+    assert_eq!(
+        (&figures["lost"], &figures["at_risk"]),
+        (&0.into(), &0.into())
+    );
+    assert!(figures["accepted"].as_u64().unwrap() >= 200, "{figures:#}");
+}
+
 /// A build that is broken on purpose is found out, by one of a few seeds.
 #[track_caller]
 fn found_out(sabotage: &str, faults: &[&str], seconds: &str) {

@@ -8,6 +8,7 @@ mod fleet;
 mod access;
 mod blocked;
 mod browser;
+mod bulk;
 mod chaos;
 mod cli;
 mod control;

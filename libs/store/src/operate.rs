@@ -1,0 +1,210 @@
+//! Running a bulk operation: page by page, each page noted before it is acted on, so that who takes over
+//! after a crash repeats that page and nothing else. Every task is asked with the operation's id as nonce, and
+//! so answers a repeat as it answered the first time.
+
+use std::time::Duration;
+
+use taskweir_domain::{Bulk, Command, TaskId, decide};
+
+use crate::operation::{Claimed, Operation, OperationKind, Order, Saved, bounded};
+use crate::ops::{ActionOutcome, CancelOutcome, Cancellation, DlqAction, MAX_BATCH, RetryOutcome};
+use crate::{Partition, Store, StoreError};
+
+/// Whoever runs an operation says so that often; silent for so long, it is taken up by another.
+const LEASE: Duration = Duration::from_secs(10);
+/// Longest wait for the views to have seen what stood in the log when the operation was asked for.
+const VIEWS: Duration = Duration::from_secs(10);
+/// How often a cancellation is decided anew because its task changed meanwhile.
+const MAX_DECISIONS: usize = 10;
+
+/// What a runner did of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// It came to its end, or was stopped.
+    Ended,
+    /// Another runner has it.
+    Held,
+    /// There is more to do.
+    More,
+}
+
+impl Store {
+    /// Does one page of an operation.
+    ///
+    /// # Errors
+    /// Redis is away. The same call again goes on where this one stood.
+    pub async fn run_operation(&self, id: TaskId, runner: &str) -> Result<Ran, StoreError> {
+        let mut operation = match self.claim_operation(id, runner, LEASE).await? {
+            Claimed::Yours(operation) => *operation,
+            Claimed::Held => return Ok(Ran::Held),
+            Claimed::Ended => return Ok(Ran::Ended),
+        };
+        let Some(partition) = self.partitions().into_iter().nth(operation.place.partition) else {
+            return self.save(&operation, runner, true).await;
+        };
+        if operation.place.planned.is_empty() {
+            if plan(&partition, &mut operation).await? {
+                return self.save(&operation, runner, false).await;
+            }
+            if self.save(&operation, runner, false).await? == Ran::Ended {
+                return Ok(Ran::Ended);
+            }
+        }
+        let changed = act(&partition, &operation).await?;
+        let place = &mut operation.place;
+        operation.done += changed;
+        operation.skipped += place.planned.len() as u64 - changed;
+        place.planned.clear();
+        if std::mem::take(&mut place.last) {
+            place.partition += 1;
+            place.cursor = None;
+        }
+        let ended = place.partition >= self.partition_count();
+        self.save(&operation, runner, ended).await
+    }
+
+    async fn save(
+        &self,
+        operation: &Operation,
+        runner: &str,
+        completed: bool,
+    ) -> Result<Ran, StoreError> {
+        Ok(
+            match self
+                .save_operation(operation, runner, LEASE, completed)
+                .await?
+            {
+                Saved::Done if completed => {
+                    tracing::info!(operation = %operation.id, done = operation.done, skipped = operation.skipped,
+                        "bulk operation has ended");
+                    Ran::Ended
+                }
+                Saved::Done => Ran::More,
+                Saved::Lost => Ran::Held,
+                Saved::Stopped => Ran::Ended,
+            },
+        )
+    }
+}
+
+/// Notes the next page; true where there is none and the next partition is to be begun.
+async fn plan(partition: &Partition, operation: &mut Operation) -> Result<bool, StoreError> {
+    let Operation { order, place, .. } = operation;
+    if place.cursor.is_none() {
+        let (end, _) = partition.log_end().await?;
+        let deadline = tokio::time::Instant::now() + VIEWS;
+        partition.await_views(end, deadline).await?;
+    }
+    let filter = bounded(order.kind, &order.filter, Some(order.asked_ms));
+    let below = place.cursor.as_deref();
+    let page = if order.kind.is_of_dead() {
+        partition.dead_letters(&filter, below, MAX_BATCH).await?
+    } else {
+        partition.list(&filter, below, MAX_BATCH).await?
+    };
+    place.planned = page.items.iter().map(|item| item.id).collect();
+    place.last = page.next.is_none();
+    if page.next.is_some() {
+        place.cursor = page.next;
+    }
+    if !place.planned.is_empty() {
+        return Ok(false);
+    }
+    if std::mem::take(&mut place.last) {
+        place.partition += 1;
+        place.cursor = None;
+    }
+    Ok(true)
+}
+
+/// Acts on the noted page; gives how many tasks it changed, now or before a crash.
+async fn act(partition: &Partition, operation: &Operation) -> Result<u64, StoreError> {
+    let (id, order, planned) = (operation.id, &operation.order, &operation.place.planned);
+    let nonce = id.to_string();
+    let bulk = Bulk {
+        operation: nonce.clone(),
+        reason: order.reason.clone(),
+    };
+    if order.kind == OperationKind::TasksCancel {
+        return cancel(partition, order, &bulk, planned).await;
+    }
+    let records = partition.records(planned).await?;
+    let actions: Vec<DlqAction> = planned
+        .iter()
+        .zip(records)
+        .filter_map(|(id, record)| {
+            let record = record?;
+            Some(DlqAction {
+                id: *id,
+                queue: record.task.queue,
+                priority: record.task.priority,
+                unique: record.unique,
+                nonce: nonce.clone(),
+                actor: order.actor.clone(),
+                bulk: Some(bulk.clone()),
+            })
+        })
+        .collect();
+    let changed = if order.kind == OperationKind::DlqRetry {
+        let outcomes = partition.dlq_retry(&actions).await?;
+        let done = outcomes
+            .iter()
+            .filter(|outcome| **outcome == RetryOutcome::Done);
+        done.count()
+    } else {
+        let outcomes = partition.dlq_remove(&actions).await?;
+        let done = outcomes
+            .iter()
+            .filter(|outcome| **outcome == ActionOutcome::Done);
+        done.count()
+    };
+    Ok(changed as u64)
+}
+
+async fn cancel(
+    partition: &Partition,
+    order: &Order,
+    bulk: &Bulk,
+    planned: &[TaskId],
+) -> Result<u64, StoreError> {
+    let filter = bounded(order.kind, &order.filter, None);
+    let mut open = planned.to_vec();
+    let mut changed = 0;
+    for _ in 0..MAX_DECISIONS {
+        let records = partition.records(&open).await?;
+        let mut batch = Vec::with_capacity(open.len());
+        for (id, record) in open.iter().zip(records) {
+            let Some(record) = record else { continue };
+            let was_ours = record.commanded_by(&bulk.operation);
+            if was_ours {
+                changed += 1;
+                continue;
+            }
+            if !filter.takes_status(record.task.status()) {
+                continue;
+            }
+            let command = Command::Cancel(order.actor.clone());
+            // What cannot be cancelled, or is being cancelled by somebody else, is skipped.
+            if let Ok(mut events) = decide(Some(&record.task), &command, 0) {
+                batch.push(Cancellation {
+                    id: *id,
+                    nonce: bulk.operation.clone(),
+                    event: events.remove(0).part_of(bulk),
+                    record,
+                });
+            }
+        }
+        let outcomes = partition.cancel(&batch).await?;
+        open.clear();
+        for (cancellation, outcome) in batch.iter().zip(outcomes) {
+            match outcome {
+                CancelOutcome::Cancelled | CancelOutcome::Requested => changed += 1,
+                CancelOutcome::Changed => open.push(cancellation.id),
+            }
+        }
+        if open.is_empty() {
+            break;
+        }
+    }
+    Ok(changed)
+}
