@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Drives the API from its own OpenAPI document with odd input: no 500, no undocumented answer, bodies
-# and headers as documented. EXAMPLES and SEED may be set; the same seed asks the same.
+# and headers as documented. The feed has no end and is left out. EXAMPLES and SEED may be set; the same seed asks the same.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD; dir=$(mktemp -d)
@@ -19,5 +19,6 @@ for _ in $(seq 300); do
 done
 "$root/target/tools/schemathesis/bin/st" run "http://127.0.0.1:$gateway/openapi.json" \
   --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance,unsupported_method \
+  --exclude-path /events \
   --max-examples "${EXAMPLES:-40}" --seed "${SEED:-1}" >st.log 2>&1 || { cat st.log; cat dev.log; exit 1; }
 grep -E 'generated' st.log

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskweir_domain::{DraftLimits, RetryPolicy, TaskSpec};
+use taskweir_domain::{DraftLimits, Redaction, RetryPolicy, TaskSpec};
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
 
@@ -67,6 +67,15 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
         retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
         max_queue_length: env.parse("MAX_QUEUE_LENGTH", 0, "a whole number; 0 for no limit")?,
     })
+}
+
+/// Reads `REDACT_FIELDS`.
+///
+/// # Errors
+/// It is no list of paths.
+pub fn redaction(env: &Env) -> Result<Redaction, EnvError> {
+    let takes = "paths such as card.number, $.users[*].email or ..password, separated by commas";
+    env.parse("REDACT_FIELDS", Redaction::default(), takes)
 }
 
 /// Reads `LEASE_SECONDS`.

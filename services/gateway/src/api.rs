@@ -1,6 +1,7 @@
 //! The HTTP API: one file per group of calls.
 
 mod dlq;
+mod events;
 mod health;
 mod operations;
 mod queues;
@@ -37,6 +38,8 @@ enum Tag {
     Queues,
     /// Who works.
     Workers,
+    /// The log as it grows.
+    Events,
     /// Counts and sums.
     Stats,
     /// Probes.
@@ -49,6 +52,7 @@ type Api = (
     operations::Operations,
     queues::Queues,
     workers::Workers,
+    events::Events,
     stats::Stats,
     health::Health,
 );
@@ -60,6 +64,7 @@ fn service() -> OpenApiService<Api, ()> {
         operations::Operations,
         queues::Queues,
         workers::Workers,
+        events::Events,
         stats::Stats,
         health::Health,
     );
@@ -124,7 +129,7 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
             let path = request.uri().path().to_owned();
             let query = request.uri().query().unwrap_or_default();
             // Probes answer whatever they are asked with.
-            let negotiated = calls.has(&path) && !path.starts_with("/health/");
+            let negotiated = calls.has(&path) && !path.starts_with("/health/") && path != "/events";
             if negotiated && !accept::takes_json(&request).await {
                 return Ok(ApiError::not_acceptable().into_response());
             }

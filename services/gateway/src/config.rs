@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::listener::TcpAcceptor;
-use taskweir_domain::DraftLimits;
+use taskweir_domain::{DraftLimits, Redaction};
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError, door, listen};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
+use crate::feed::Feed;
 use crate::gate::Gate;
 use crate::state::State;
 use crate::{api, problem};
@@ -27,6 +28,8 @@ pub struct Config {
     pub submit: DraftLimits,
     /// Who may do what, from `TASKWEIR_API_KEYS`.
     pub keys: ApiKeys,
+    /// What is hidden in histories and the feed, from `REDACT_FIELDS`.
+    pub redaction: Redaction,
     /// Where it listens, from `GATEWAY_ADDR`.
     pub listen: ListenAddress,
 }
@@ -43,6 +46,7 @@ impl Config {
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
             keys: ApiKeys::from_env(env)?,
+            redaction: taskweir_settings::redaction(env)?,
             listen: ListenAddress::from_env(env, "GATEWAY_ADDR", default)?,
         })
     }
@@ -64,6 +68,8 @@ impl Config {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
         Ok(State {
             submitter: Submitter::new(&store),
+            feed: Feed::new(&store),
+            redaction: self.redaction,
             store,
             submit: self.submit,
             metrics,

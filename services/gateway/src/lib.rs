@@ -6,6 +6,7 @@ mod api;
 mod body;
 mod calls;
 mod config;
+mod feed;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gate;

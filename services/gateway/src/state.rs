@@ -1,9 +1,10 @@
 //! What the handlers share.
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use taskweir_domain::{DraftLimits, TaskId, TaskSpec};
+use taskweir_domain::{DraftLimits, Redaction, TaskId, TaskSpec};
 use taskweir_store::{Idempotency, Store, Story, SubmitOutcome, Submitter};
 
+use crate::feed::Feed;
 use crate::gate::Gate;
 use crate::metrics;
 use crate::problem::ApiError;
@@ -16,6 +17,9 @@ pub(crate) struct State {
     pub(crate) submit: DraftLimits,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) gate: Gate,
+    pub(crate) feed: Feed,
+    /// What is hidden from those who look at histories and the feed.
+    pub(crate) redaction: Redaction,
 }
 
 impl State {

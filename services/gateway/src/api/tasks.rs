@@ -335,7 +335,8 @@ impl Tasks {
         for (entry, recorded) in story.entries.iter().zip(&story.events) {
             let next =
                 TaskDetail::evolve(after, recorded).map_err(|error| ApiError::broken(&error))?;
-            let body = serde_json::from_str(&entry.d).unwrap_or_default();
+            let mut body = serde_json::from_str(&entry.d).unwrap_or_default();
+            state.redaction.apply_to_body(&mut body);
             events.push(HistoryEvent::of(&recorded.event, &next, body, partitions));
             after = Some(next);
         }

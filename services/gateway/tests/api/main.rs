@@ -5,6 +5,7 @@
 mod access;
 mod bench;
 mod document;
+mod feed;
 mod instants;
 mod keys;
 mod lists;

@@ -1,0 +1,164 @@
+//! The log as it grows.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use poem::web::Data;
+use poem::web::sse::Event;
+use poem_openapi::param::{Header, Query};
+use poem_openapi::payload::EventStream;
+use poem_openapi::types::{Any, ToJSON};
+use poem_openapi::{Object, OpenApi};
+use serde_json::Value;
+use taskweir_domain::{Position, Redaction, TaskId, format_ms};
+
+use super::Tag;
+use crate::feed::{Heard, Listener};
+use crate::position;
+use crate::problem::ApiError;
+use crate::state::State;
+
+pub(crate) struct Events;
+
+/// A comment is sent so often, so that nobody on the way takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// An event of the log.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct LogEvent {
+    /// Place in the log.
+    position: String,
+    /// What happened.
+    #[oai(rename = "type")]
+    kind: String,
+    /// When.
+    time: String,
+    /// The task; absent for events of a queue.
+    task: Option<String>,
+    /// Number within the task.
+    version: Option<u64>,
+    /// The queue, where it is still known.
+    queue: Option<String>,
+    /// The type of the task, where it is still known.
+    task_type: Option<String>,
+    /// The whole body of the event.
+    detail: Any<Value>,
+    /// Position of every partition, for `Last-Event-ID`.
+    #[oai(skip)]
+    id: String,
+}
+
+/// What a listener wants to hear.
+struct Wanted {
+    queue: Option<String>,
+    task: Option<String>,
+    kind: Option<String>,
+}
+
+impl Wanted {
+    fn takes(&self, heard: &Heard) -> bool {
+        let fits = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        fits(&self.queue, heard.queue.as_deref())
+            && fits(&self.task, Some(&heard.entry.i))
+            && fits(&self.kind, heard.task_type.as_deref())
+    }
+}
+
+fn show(heard: &Heard, at: &[Position], redaction: &Redaction) -> LogEvent {
+    let entry = &heard.entry;
+    let mut detail: Value = serde_json::from_str(&entry.d).unwrap_or_default();
+    redaction.apply_to_body(&mut detail);
+    let index = u8::try_from(heard.partition).unwrap_or(0);
+    let partition = taskweir_domain::PartitionIndex(index);
+    let is_task = !entry.is_of_queue();
+    LogEvent {
+        position: position::show(partition, entry.position, at.len()),
+        kind: entry.t.split('.').next().unwrap_or_default().to_owned(),
+        time: format_ms(entry.position.ms),
+        task: is_task.then(|| entry.i.clone()),
+        version: entry.n.parse().ok().filter(|_| is_task),
+        queue: heard.queue.clone(),
+        task_type: heard.task_type.clone(),
+        detail: Any(detail),
+        id: position::show_all(at),
+    }
+}
+
+fn stream(
+    listener: Listener,
+    wanted: Wanted,
+    redaction: Redaction,
+) -> BoxStream<'static, LogEvent> {
+    let state = (listener, wanted, redaction);
+    stream::unfold(state, async |(mut listener, wanted, redaction)| {
+        loop {
+            // A listener that is too far behind is let go; it comes back with its `Last-Event-ID`.
+            let heard = listener.next().await?;
+            if wanted.takes(&heard) {
+                let event = show(&heard, &listener.at, &redaction);
+                return Some((event, (listener, wanted, redaction)));
+            }
+        }
+    })
+    .boxed()
+}
+
+#[OpenApi(tag = "Tag::Events")]
+impl Events {
+    /// Listen to the log
+    ///
+    /// Server-sent events from now on, or from `Last-Event-ID` on without a gap. Each `id` is the position
+    /// of every partition. A listener that is too slow is let go, and resumes where it was.
+    #[oai(path = "/events", method = "get", operation_id = "listen")]
+    async fn listen(
+        &self,
+        Data(state): Data<&State>,
+        /// Only of this queue.
+        Query(queue): Query<Option<String>>,
+        /// Only of this task.
+        Query(task): Query<Option<String>>,
+        /// Only of tasks of this type.
+        #[oai(name = "type")]
+        Query(kind): Query<Option<String>>,
+        /// The `id` of the last event that was heard.
+        #[oai(name = "Last-Event-ID")]
+        Header(last): Header<Option<String>>,
+    ) -> Result<EventStream<BoxStream<'static, LogEvent>>, ApiError> {
+        let store = &state.store;
+        if task
+            .as_deref()
+            .is_some_and(|task| task.parse::<TaskId>().is_err())
+        {
+            return Err(ApiError::field("task", "must be a task id"));
+        }
+        let last = last.filter(|last| !last.is_empty());
+        let from = last.map(|last| {
+            position::read_all(&last, store.partition_count()).ok_or_else(|| {
+                ApiError::field("Last-Event-ID", "must be the id of an event of this feed")
+            })
+        });
+        let from = from.transpose()?;
+        if let Some(from) = &from {
+            for (at, partition) in from.iter().zip(store.partitions()) {
+                let base = partition.base_head().await?.position;
+                // Nothing to be missed where nothing was cut since.
+                if *at < base {
+                    return Err(ApiError::trimmed(base));
+                }
+            }
+        }
+        let listener = state.feed.listen(from).await?;
+        let wanted = Wanted { queue, task, kind };
+        let events = stream(listener, wanted, state.redaction.clone());
+        Ok(EventStream::new(events)
+            .keep_alive(KEEP_ALIVE)
+            .to_event(|event| {
+                let id = event.id.clone();
+                Event::message(event.to_json_string()).id(id)
+            }))
+    }
+}
