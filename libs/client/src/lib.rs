@@ -163,6 +163,41 @@ impl Client {
         self.answer(self.request(Method::DELETE, &path)).await
     }
 
+    /// `POST /dlq/retry`, `/dlq/delete` or `/tasks/cancel` (`path`): begins a bulk operation, or counts what
+    /// it would do.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn begin(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.answer(self.request(Method::POST, path).json(body))
+            .await
+    }
+
+    /// `GET /operations`: the latest bulk operations.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn operations(&self) -> Result<Value, ClientError> {
+        self.get("/operations", &[]).await
+    }
+
+    /// `GET /operations/{id}`: how far a bulk operation is.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn operation(&self, id: &str) -> Result<Value, ClientError> {
+        self.get(&format!("/operations/{}", segment(id)), &[]).await
+    }
+
+    /// `DELETE /operations/{id}`: stops a bulk operation.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn stop_operation(&self, id: &str) -> Result<Value, ClientError> {
+        let path = format!("/operations/{}", segment(id));
+        self.answer(self.request(Method::DELETE, &path)).await
+    }
+
     /// `GET /queues`: every queue.
     ///
     /// # Errors

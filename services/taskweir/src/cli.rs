@@ -1,6 +1,10 @@
 //! The command line.
 
+mod bulk;
+
 use clap::{Args, Parser, Subcommand};
+
+pub use bulk::{Bulk, CancelTarget, DeadTarget, Dlq, OperationAction};
 
 use crate::help;
 
@@ -37,6 +41,11 @@ pub enum Command {
     /// Kill, freeze and cut off real processes under load, then check every promise.
     #[command(after_help = help::CHAOS)]
     Chaos(Chaos),
+    /// Print completions for a shell, to be sourced.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Talk to a gateway.
     #[command(flatten)]
     Client(ClientCommand),
@@ -119,13 +128,33 @@ pub enum ClientCommand {
         id: String,
     },
     /// Look at the dead letters, retry or remove them.
-    #[command(subcommand, after_help = help::CLIENT)]
-    Dlq(Dlq),
-    /// Cancel a task: a waiting one at once, a running one by telling its handler.
     #[command(after_help = help::CLIENT)]
-    Cancel {
-        /// Its id.
-        id: String,
+    Dlq {
+        /// What to do.
+        #[command(subcommand)]
+        action: Box<Dlq>,
+    },
+    /// Cancel a task, or all that pass a filter: waiting ones at once, running ones by telling their handlers.
+    #[command(after_help = help::CLIENT)]
+    Cancel(Box<CancelTarget>),
+    /// Show bulk operations, or stop one.
+    #[command(after_help = help::CLIENT)]
+    Operations {
+        /// What to do; shows the latest where absent.
+        #[command(subcommand)]
+        action: Option<OperationAction>,
+    },
+    /// Watch a task until it ends (status 0 where it completed), or the whole system.
+    #[command(after_help = help::CLIENT)]
+    Watch {
+        /// A task; the whole system where absent.
+        id: Option<String>,
+        /// Seconds between two looks at the system.
+        #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+        every: f64,
+        /// Looks at the system; any number where absent.
+        #[arg(long)]
+        times: Option<u64>,
     },
     /// Show every queue, pause or resume one.
     #[command(after_help = help::CLIENT)]
@@ -218,6 +247,12 @@ pub struct List {
     /// Only with this error class.
     #[arg(long)]
     pub error: Option<String>,
+    /// Only of this class: high, normal or low.
+    #[arg(long)]
+    pub priority: Option<String>,
+    /// Only held or last held by this worker.
+    #[arg(long)]
+    pub worker: Option<String>,
     /// Prefix of the id, or part of the type or of the error.
     #[arg(long, short)]
     pub q: Option<String>,
@@ -241,6 +276,12 @@ pub struct DeadLetters {
     /// Only with this error class.
     #[arg(long)]
     pub error: Option<String>,
+    /// Only what gave up since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what gave up before then.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// Prefix of the id, or part of the type or of the error.
     #[arg(long, short)]
     pub q: Option<String>,
@@ -276,23 +317,6 @@ pub enum QueueAction {
     Resume {
         /// Its name.
         queue: String,
-    },
-}
-
-/// What to do with dead letters.
-#[derive(Debug, Subcommand)]
-pub enum Dlq {
-    /// List them, the latest first.
-    List(DeadLetters),
-    /// Retry one with a fresh budget.
-    Retry {
-        /// Its id.
-        id: String,
-    },
-    /// Remove one for good.
-    Remove {
-        /// Its id.
-        id: String,
     },
 }
 

@@ -1,12 +1,16 @@
 //! The client commands: call the gateway, print a table or JSON.
 
+mod bulk;
 mod table;
+mod watch;
 
 use serde_json::{Map, Value};
 use taskweir_client::Client;
 use taskweir_runtime::Env;
 
-use crate::cli::{ClientCommand, DeadLetters, Dlq, List, QueueAction, Stats, Submit};
+use crate::cli::{
+    ClientCommand, DeadLetters, Dlq, List, OperationAction, QueueAction, Stats, Submit,
+};
 use crate::output::{Misuse, say_json};
 
 /// Calls the gateway and prints its answer.
@@ -29,25 +33,30 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
                 table::accepted,
             )
         }
-        ClientCommand::Cancel { id } => (client.cancel(&id).await?, table::accepted),
+        ClientCommand::Cancel(target) => match &target.id {
+            Some(id) => (client.cancel(id).await?, table::accepted),
+            None => (bulk::cancel(&client, *target).await?, table::operation),
+        },
+        ClientCommand::Operations { action: None } => {
+            (client.operations().await?, table::operations)
+        }
+        ClientCommand::Operations {
+            action: Some(OperationAction::Get { id }),
+        } => (client.operation(&id).await?, table::operation),
+        ClientCommand::Operations {
+            action: Some(OperationAction::Stop { id }),
+        } => (client.stop_operation(&id).await?, table::operation),
+        ClientCommand::Watch { id: Some(id), .. } => return watch::task(&client, &id, json).await,
+        ClientCommand::Watch { every, times, .. } => {
+            let every = std::time::Duration::from_secs_f64(every.min(86_400.0));
+            return watch::system(&client, every, times, json).await;
+        }
         ClientCommand::Get { id, as_of } => {
             (client.task(&id, as_of.as_deref()).await?, table::task)
         }
         ClientCommand::List(list) => (client.tasks(&query(list)).await?, table::tasks),
         ClientCommand::History { id } => (client.history(&id).await?, table::history),
-        ClientCommand::Dlq(Dlq::List(list)) => {
-            (client.dead_letters(&dead_query(list)).await?, table::tasks)
-        }
-        ClientCommand::Dlq(Dlq::Retry { id }) => {
-            (client.retry_dead_letter(&id).await?, table::accepted)
-        }
-        ClientCommand::Dlq(Dlq::Remove { id }) => {
-            client.remove_dead_letter(&id).await?;
-            (
-                serde_json::json!({ "id": id, "status": "removed" }),
-                table::accepted,
-            )
-        }
+        ClientCommand::Dlq { action } => dlq(&client, *action).await?,
         ClientCommand::Queues { action: None } => (client.queues().await?, table::queues),
         ClientCommand::Queues {
             action: Some(QueueAction::Pause { queue }),
@@ -72,6 +81,31 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         show(&answer);
     }
     Ok(())
+}
+
+/// A call about dead letters, and how its answer is shown.
+async fn dlq(client: &Client, action: Dlq) -> anyhow::Result<(Value, fn(&Value))> {
+    Ok(match action {
+        Dlq::List(list) => (client.dead_letters(&dead_query(list)?).await?, table::tasks),
+        Dlq::Retry(target) => match &target.id {
+            Some(id) => (client.retry_dead_letter(id).await?, table::accepted),
+            None => (
+                bulk::of_dead(client, "retry", target).await?,
+                table::operation,
+            ),
+        },
+        Dlq::Remove(target) => match &target.id {
+            Some(id) => {
+                client.remove_dead_letter(id).await?;
+                let removed = serde_json::json!({ "id": id, "status": "removed" });
+                (removed, table::accepted)
+            }
+            None => (
+                bulk::of_dead(client, "delete", target).await?,
+                table::operation,
+            ),
+        },
+    })
 }
 
 /// The body of a submit.
@@ -125,6 +159,8 @@ fn query(list: List) -> Vec<(&'static str, String)> {
         ("type", list.kind),
         ("label", list.label),
         ("error", list.error),
+        ("priority", list.priority),
+        ("worker", list.worker),
         ("q", list.q),
         ("limit", list.limit.map(|limit| limit.to_string())),
         ("cursor", list.cursor),
@@ -140,15 +176,16 @@ fn present<const N: usize>(
     given.filter_map(|(name, value)| Some((name, value?)))
 }
 
-fn dead_query(list: DeadLetters) -> Vec<(&'static str, String)> {
-    query(List {
-        status: None,
-        queue: list.queue,
-        kind: list.kind,
-        label: None,
-        error: list.error,
-        q: list.q,
-        limit: list.limit,
-        cursor: list.cursor,
-    })
+fn dead_query(list: DeadLetters) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let given = [
+        ("queue", list.queue),
+        ("type", list.kind),
+        ("error", list.error),
+        ("failed_after", bulk::time("since", list.since)?),
+        ("failed_before", bulk::time("until", list.until)?),
+        ("q", list.q),
+        ("limit", list.limit.map(|limit| limit.to_string())),
+        ("cursor", list.cursor),
+    ];
+    Ok(present(given).collect())
 }

@@ -19,6 +19,12 @@ macro_rules! retention {
     };
 }
 
+macro_rules! redact {
+    () => {
+        "  REDACT_FIELDS             what histories hide: card.number,$.users[*].email,..password [none]"
+    };
+}
+
 macro_rules! admin {
     () => {
         "  METRICS_ADDR              probes and metrics over HTTP [off]
@@ -87,12 +93,14 @@ pub const CHAOS: &str = "Needs redis-server; with a C compiler its clock is step
 pub const GATEWAY: &str = environment!(
     redis!(),
     listen!("GATEWAY_ADDR", "127.0.0.1:8000"),
+    redact!(),
     retention!(),
     submit!()
 );
 pub const DASHBOARD: &str = environment!(
     redis!(),
     listen!("DASHBOARD_ADDR", "127.0.0.1:5001"),
+    redact!(),
     retention!(),
     submit!()
 );

@@ -43,6 +43,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rebuild => rebuild::run(cli.json).await,
         Command::Verify => verify::run(cli.json).await,
         Command::Chaos(chaos) => chaos::run(chaos, cli.json).await,
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "taskweir", &mut std::io::stdout());
+            Ok(())
+        }
         Command::Client(command) => client::run(command, cli.json).await,
     }
 }

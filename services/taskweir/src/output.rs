@@ -1,6 +1,6 @@
 //! Printing for people and pipes.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde_json::Value;
 
@@ -10,6 +10,12 @@ pub fn say(text: &str) {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .ok();
+}
+
+/// Whether standard output is for eyes that like colours.
+pub fn has_colour() -> bool {
+    let unwanted = taskweir_runtime::Env::process().text("NO_COLOR").is_some();
+    std::io::stdout().is_terminal() && !unwanted
 }
 
 /// Prints an answer as JSON.

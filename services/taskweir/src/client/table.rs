@@ -1,7 +1,7 @@
 //! Answers as tables.
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{Cell, Color, ContentArrangement, Table};
 use serde_json::Value;
 
 use crate::output::say;
@@ -16,14 +16,31 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// The colour of a status word, as on the dashboard; other cells have none.
+fn coloured(text: String) -> Cell {
+    let colour = match text.as_str() {
+        "completed" => Color::Green,
+        "failed" => Color::Red,
+        "processing" | "running" => Color::Blue,
+        "retrying" | "scheduled" => Color::Yellow,
+        "cancelled" | "expired" | "removed" | "stopped" => Color::DarkGrey,
+        _ => return Cell::new(text),
+    };
+    Cell::new(text).fg(colour)
+}
+
 fn print(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
+    // https://no-color.org; a pipe gets none either.
+    if !crate::output::has_colour() {
+        table.force_no_tty();
+    }
     table
         .load_style(UTF8_HORIZONTAL_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.into_iter().map(coloured));
     }
     say(&format!("{table}\n"));
 }
@@ -97,6 +114,58 @@ pub fn history(answer: &Value) {
             ("Cause", "/cause"),
         ],
     );
+}
+
+/// An event of a task that is being watched, in a line.
+pub fn event(event: &Value) {
+    let told = [
+        "/time", "/type", "/status", "/attempt", "/worker", "/actor", "/cause",
+    ];
+    let told = told.map(|pointer| event.pointer(pointer).map(cell).unwrap_or_default());
+    let [time, kind, status, attempt, worker, actor, cause] = told;
+    let attempt = if attempt.is_empty() {
+        attempt
+    } else {
+        format!("attempt {attempt}")
+    };
+    let rest = [attempt, worker, actor, cause];
+    let rest: Vec<String> = rest.into_iter().filter(|text| !text.is_empty()).collect();
+    say(&format!(
+        "{time}  {kind:<22} {status:<11} {}\n",
+        rest.join(" · ")
+    ));
+}
+
+const OPERATION: [(&str, &str); 9] = [
+    ("Operation", "/id"),
+    ("Kind", "/kind"),
+    ("State", "/state"),
+    ("Matching", "/matching"),
+    ("Done", "/done"),
+    ("Skipped", "/skipped"),
+    ("By", "/actor"),
+    ("Reason", "/reason"),
+    ("Asked", "/created_at"),
+];
+
+pub fn operations(answer: &Value) {
+    list(&answer["operations"], &OPERATION);
+}
+
+pub fn operation(answer: &Value) {
+    if answer["dry_run"] == true {
+        let more = if answer["exact"] == true {
+            ""
+        } else {
+            " or more"
+        };
+        say(&format!(
+            "{}{more} tasks match; nothing was done\n",
+            cell(&answer["matching"])
+        ));
+        return;
+    }
+    list(&Value::Array(vec![answer.clone()]), &OPERATION);
 }
 
 pub fn queues(answer: &Value) {

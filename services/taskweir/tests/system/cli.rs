@@ -263,3 +263,104 @@ async fn services_without_http_of_their_own_answer_probes_on_metrics_addr() {
         );
     }
 }
+
+#[tokio::test]
+async fn dead_letters_are_retried_and_removed_by_filter_from_the_command_line() {
+    let fleet = Fleet::start("10").await;
+    let worker = fleet.spawn("worker", &[]);
+    let env = [("TASKWEIR_URL", fleet.base.as_str())];
+    let cli = |arguments: &[&str]| run(arguments, &env);
+    let text = |output: Output| String::from_utf8(output.stdout).unwrap();
+    for kind in ["fail", "fail", "sleep"] {
+        // A sleep without seconds is an invalid payload.
+        let id = json(&cli(&["submit", kind, "--max-retries", "0", "--json"]));
+        let id = id["id"].as_str().unwrap().to_owned();
+        fleet.reaches(&id, "failed", Duration::from_secs(20)).await;
+    }
+    drop(worker);
+    fleet.settled(Duration::from_secs(10)).await;
+    let since = [
+        "dlq",
+        "retry",
+        "--type",
+        "fail",
+        "--since",
+        "1h",
+        "--dry-run",
+    ];
+    assert_eq!(text(cli(&since)), "2 tasks match; nothing was done\n");
+    let until = [
+        "dlq",
+        "retry",
+        "--type",
+        "fail",
+        "--until",
+        "1h",
+        "--dry-run",
+    ];
+    assert_eq!(text(cli(&until)), "0 tasks match; nothing was done\n");
+    for misuse in [
+        &["dlq", "retry"][..],
+        &["dlq", "retry", "--since", "soon"],
+        &["cancel"],
+    ] {
+        assert_eq!(cli(misuse).status.code(), Some(2), "{misuse:?}");
+    }
+    let retry = [
+        "dlq", "retry", "--type", "fail", "--reason", "mended", "--json",
+    ];
+    let operation = json(&cli(&retry));
+    assert_eq!(
+        (&operation["state"], &operation["done"]),
+        (&"completed".into(), &2.into())
+    );
+    let removed = json(&cli(&[
+        "dlq",
+        "remove",
+        "--error",
+        "invalid_payload",
+        "--json",
+    ]));
+    assert_eq!(removed["done"], 1);
+    let cancelled = json(&cli(&["cancel", "--status", "pending", "--all", "--json"]));
+    assert_eq!(cancelled["done"], 2);
+    let id = operation["id"].as_str().unwrap();
+    let listed = text(cli(&["operations"]));
+    assert!(listed.contains(id) && listed.contains("mended"), "{listed}");
+    assert!(!listed.contains('\x1b'), "a pipe gets no colours");
+    assert_eq!(json(&cli(&["operations", "get", id, "--json"]))["id"], id);
+    assert_eq!(
+        cli(&["operations", "stop", id]).status.code(),
+        Some(1),
+        "it has ended"
+    );
+}
+
+#[tokio::test]
+async fn a_watched_task_tells_its_story_as_it_happens_and_its_end_is_the_status() {
+    let fleet = Fleet::start("10").await;
+    let _worker = fleet.spawn("worker", &[]);
+    let env = [("TASKWEIR_URL", fleet.base.as_str())];
+    let submit = |arguments: &[&str]| {
+        let submit = [&["submit", "--json"][..], arguments].concat();
+        json(&run(&submit, &env))["id"].as_str().unwrap().to_owned()
+    };
+    let good = submit(&["process", r#"{"duration_ms":500}"#]);
+    let watched = run(&["watch", &good], &env);
+    assert!(watched.status.success());
+    let told = String::from_utf8(watched.stdout).unwrap();
+    let events: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(events, ["Submitted", "Started", "Completed"], "{told}");
+    let bad = submit(&["fail", r#"{"fatal":true}"#]);
+    let watched = run(&["watch", &bad], &env);
+    assert_eq!(watched.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&watched.stderr).contains("failed"));
+    let system = run(&["watch", "--times", "2", "--every", "0.1"], &env);
+    let system = String::from_utf8(system.stdout).unwrap();
+    assert_eq!(system.matches("submitted 2").count(), 2, "{system}");
+    let completions = run(&["completions", "bash"], &[]);
+    assert!(String::from_utf8_lossy(&completions.stdout).contains("--dry-run"));
+}

@@ -1,0 +1,93 @@
+//! Arguments of what is done to many tasks at once.
+
+use clap::{Args, Subcommand};
+
+/// One dead letter by its id, or all that pass a filter.
+#[derive(Debug, Args)]
+pub struct DeadTarget {
+    /// One task; else the filter chooses.
+    #[arg(conflicts_with_all = ["queue", "kind", "label", "error", "q", "since", "until", "all", "dry_run"])]
+    pub id: Option<String>,
+    /// Only what gave up since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only what gave up before then.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Which, and how.
+    #[command(flatten)]
+    pub bulk: Bulk,
+}
+
+/// Which tasks, and how.
+#[derive(Debug, Args)]
+pub struct Bulk {
+    /// Only of this queue.
+    #[arg(long)]
+    pub queue: Option<String>,
+    /// Only of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Only with this label, as name=value.
+    #[arg(long)]
+    pub label: Option<String>,
+    /// Only with this error class.
+    #[arg(long)]
+    pub error: Option<String>,
+    /// Prefix of the id, or part of the type or of the error.
+    #[arg(long, short)]
+    pub q: Option<String>,
+    /// All there are, where nothing else is said.
+    #[arg(long)]
+    pub all: bool,
+    /// Count, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Why, for the histories of the tasks.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Do not wait for the end.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// One task by its id, or all that pass a filter.
+#[derive(Debug, Args)]
+pub struct CancelTarget {
+    /// One task; else the filter chooses.
+    #[arg(conflicts_with_all = ["status", "queue", "kind", "label", "error", "q", "all", "dry_run"])]
+    pub id: Option<String>,
+    /// Only of this status: scheduled, pending, processing or retrying.
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Which, and how.
+    #[command(flatten)]
+    pub bulk: Bulk,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List them, the latest first.
+    List(super::DeadLetters),
+    /// Retry one, or all that pass a filter, with a fresh budget.
+    Retry(DeadTarget),
+    /// Remove one, or all that pass a filter, for good; histories stay.
+    #[command(alias = "delete")]
+    Remove(DeadTarget),
+}
+
+/// What to do with bulk operations.
+#[derive(Debug, Subcommand)]
+pub enum OperationAction {
+    /// Show one.
+    Get {
+        /// Its id.
+        id: String,
+    },
+    /// Stop one; what it has done stays done.
+    Stop {
+        /// Its id.
+        id: String,
+    },
+}

@@ -1,0 +1,153 @@
+//! Bulk operations from the command line: the request, and waiting for its end.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::bail;
+use serde_json::{Map, Value};
+use taskweir_client::Client;
+use taskweir_domain::{format_ms, parse_rfc3339_ms};
+use taskweir_store::clock;
+
+use crate::cli::{Bulk, CancelTarget, DeadTarget};
+use crate::output::Misuse;
+
+/// How often an operation is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+const DAY_MS: u64 = 86_400_000;
+
+/// An instant as people type it, from now (ms since the epoch).
+fn instant(text: &str, now_ms: u64) -> Option<u64> {
+    if let Some(ms) = parse_rfc3339_ms(text) {
+        return Some(ms);
+    }
+    if let Some((hours, minutes)) = text.split_once(':') {
+        let two = |text: &str, below: u64| {
+            let number: u64 = text.parse().ok()?;
+            (text.len() == 2 && number < below).then_some(number)
+        };
+        let of_day = (two(hours, 24)? * 60 + two(minutes, 60)?) * 60_000;
+        let today = now_ms / DAY_MS * DAY_MS + of_day;
+        // What lies ahead of us was yesterday.
+        return Some(if today > now_ms {
+            today - DAY_MS
+        } else {
+            today
+        });
+    }
+    let unit = text.chars().last()?;
+    let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let ms = match unit {
+        's' => 1_000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => DAY_MS,
+        _ => return None,
+    };
+    now_ms.checked_sub(count.checked_mul(ms)?)
+}
+
+pub(super) fn time(name: &str, text: Option<String>) -> anyhow::Result<Option<String>> {
+    let Some(text) = text else { return Ok(None) };
+    match instant(&text, clock::now_ms()) {
+        Some(ms) => Ok(Some(format_ms(ms))),
+        None => Err(Misuse(format!(
+            "--{name} takes a time such as 2026-01-31T03:12:00Z, 03:12 or 90m, not {text:?}"
+        ))
+        .into()),
+    }
+}
+
+/// The body of a request; `more` are fields of this call alone.
+fn body(
+    bulk: &Bulk,
+    more: impl IntoIterator<Item = (&'static str, Option<String>)>,
+) -> anyhow::Result<Value> {
+    let given = [
+        ("queue", bulk.queue.clone()),
+        ("type", bulk.kind.clone()),
+        ("label", bulk.label.clone()),
+        ("error", bulk.error.clone()),
+        ("q", bulk.q.clone()),
+    ];
+    let fields = given.into_iter().chain(more);
+    let mut body: Map<String, Value> = fields
+        .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
+        .collect();
+    if body.is_empty() && !bulk.all && !bulk.dry_run {
+        return Err(Misuse("name an id or a filter, or say --all".to_owned()).into());
+    }
+    if bulk.dry_run {
+        body.insert("dry_run".to_owned(), true.into());
+    }
+    if let Some(reason) = &bulk.reason {
+        body.insert("reason".to_owned(), reason.as_str().into());
+    }
+    Ok(Value::Object(body))
+}
+
+/// Begins an operation on dead letters, and waits for its end.
+pub async fn of_dead(client: &Client, verb: &str, target: DeadTarget) -> anyhow::Result<Value> {
+    let more = [
+        ("failed_after", time("since", target.since)?),
+        ("failed_before", time("until", target.until)?),
+    ];
+    let body = body(&target.bulk, more)?;
+    run(client, &format!("/dlq/{verb}"), &body, &target.bulk).await
+}
+
+/// Begins to cancel many tasks, and waits for the end.
+pub async fn cancel(client: &Client, target: CancelTarget) -> anyhow::Result<Value> {
+    let body = body(&target.bulk, [("status", target.status)])?;
+    run(client, "/tasks/cancel", &body, &target.bulk).await
+}
+
+async fn run(client: &Client, path: &str, body: &Value, bulk: &Bulk) -> anyhow::Result<Value> {
+    let mut answer = client.begin(path, body).await?;
+    if bulk.dry_run || bulk.detach {
+        return Ok(answer);
+    }
+    let Some(id) = answer["id"].as_str().map(ToOwned::to_owned) else {
+        bail!("the gateway names no operation");
+    };
+    let shown = std::io::stderr().is_terminal();
+    while answer["state"] == "running" {
+        if shown {
+            eprint!("\r{} of {} …", answer["done"], answer["matching"]);
+            std::io::stderr().flush().ok();
+        }
+        tokio::time::sleep(LOOK).await;
+        answer = client.operation(&id).await?;
+    }
+    if shown {
+        eprint!("\r\x1b[K");
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::instant;
+
+    #[test]
+    fn times_are_read_as_people_type_them() {
+        // 2026-01-31T03:30:00Z
+        let now = 1_769_830_200_000;
+        let minute = 60_000;
+        assert_eq!(
+            instant("2026-01-31T03:12:00Z", now),
+            Some(now - 18 * minute)
+        );
+        assert_eq!(instant("03:12", now), Some(now - 18 * minute));
+        assert_eq!(
+            instant("23:30", now),
+            Some(now - 4 * 60 * minute),
+            "yesterday"
+        );
+        assert_eq!(instant("90m", now), Some(now - 90 * minute));
+        assert_eq!(instant("2h", now), Some(now - 120 * minute));
+        for text in ["", "3:12", "24:00", "03:60", "m", "-5m", "5w", "é"] {
+            assert_eq!(instant(text, now), None, "{text}");
+        }
+    }
+}
