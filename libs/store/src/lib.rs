@@ -22,6 +22,7 @@ mod operate;
 mod operation;
 mod ops;
 mod overview;
+mod past;
 mod queries;
 mod queues;
 mod rebuild;

@@ -1,6 +1,7 @@
 //! Connections: one multiplexed and reconnecting for scripts, a pool of exclusive ones for
 //! commands that block.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -410,6 +411,18 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.link.get();
         Ok(redis::cmd("PING").query_async(&mut connection).await?)
+    }
+
+    /// What the server says of itself, by field of `INFO`.
+    ///
+    /// # Errors
+    /// Redis is away or refuses.
+    pub async fn server_info(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let mut connection = self.link.get();
+        let text: String = redis::cmd("INFO").query_async(&mut connection).await?;
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        let fields = lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        Ok(fields.collect())
     }
 
     /// The section of `INFO` that holds a field, and its value.

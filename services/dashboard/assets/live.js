@@ -1,18 +1,31 @@
-// Keeps the page fresh: asks for the same page again and swaps its middle. Stops while the tab is
-// hidden, while somebody types, and while the pause button is pressed. Without it every page works.
+// Keeps the page fresh: at each tick of the dashboard asks for the same page again and swaps its middle.
+// Stops while the tab is hidden, while somebody types, and while the pause button is pressed; where ticks do
+// not come it asks by itself. Without this script every page works.
 (function () {
   "use strict";
-  var every = 5000;
+  document.addEventListener("input", function (event) {
+    var form = event.target.form;
+    if (!form || !form.dataset.auto) return;
+    var out = form.querySelector("output");
+    if (out) out.textContent = event.target.value;
+  });
+  document.addEventListener("change", function (event) {
+    var form = event.target.form;
+    if (form && form.dataset.auto) form.requestSubmit();
+  });
   var status = document.getElementById("live");
   var button = document.getElementById("live-pause");
   if (!status || !button || !document.body.dataset.live) return;
   var paused = false;
+  var asking = false;
   var fresh = Date.now();
+  var ticks = null;
   button.hidden = false;
   button.addEventListener("click", function () {
     paused = !paused;
     button.setAttribute("aria-pressed", String(paused));
     button.textContent = paused ? "Resume" : "Pause";
+    listen();
     say();
   });
   function busy() {
@@ -22,29 +35,52 @@
   function say() {
     status.textContent = paused ? "paused" : "updated " + Math.round((Date.now() - fresh) / 1000) + " s ago";
   }
+  function swap(text) {
+    var next = new DOMParser().parseFromString(text, "text/html").getElementById("page");
+    if (!next || busy()) return;
+    var old = document.getElementById("page");
+    var open = [];
+    old.querySelectorAll("details").forEach(function (d) { if (d.id) open.push([d.id, d.open]); });
+    var focus = document.activeElement && document.activeElement.id;
+    var scrolls = [];
+    old.querySelectorAll(".scroll, pre").forEach(function (box) { scrolls.push([box.scrollLeft, box.scrollTop]); });
+    old.replaceWith(next);
+    open.forEach(function (was) {
+      var again = document.getElementById(was[0]);
+      if (again) again.open = was[1];
+    });
+    next.querySelectorAll(".scroll, pre").forEach(function (box, at) {
+      if (scrolls[at]) { box.scrollLeft = scrolls[at][0]; box.scrollTop = scrolls[at][1]; }
+    });
+    var kept = focus && document.getElementById(focus);
+    if (kept) kept.focus({ preventScroll: true });
+  }
   function refresh() {
-    if (paused || document.hidden || busy()) return say();
-    fetch(location.href, { headers: { "X-Live": "1" }, credentials: "same-origin" })
+    if (paused || asking || document.hidden || busy()) return;
+    asking = true;
+    fetch(location.href, { credentials: "same-origin" })
       .then(function (answer) {
         if (!answer.ok) throw new Error(String(answer.status));
         return answer.text();
       })
-      .then(function (text) {
-        var next = new DOMParser().parseFromString(text, "text/html").getElementById("page");
-        if (!next || busy()) return;
-        var open = [];
-        document.querySelectorAll("#page details[open]").forEach(function (d) { open.push(d.id); });
-        document.getElementById("page").replaceWith(next);
-        open.forEach(function (id) {
-          var again = id && document.getElementById(id);
-          if (again) again.open = true;
-        });
-        fresh = Date.now();
-        say();
-      })
-      .catch(function () { status.textContent = "the dashboard does not answer; trying again"; });
+      .then(function (text) { swap(text); fresh = Date.now(); say(); })
+      .catch(function () { status.textContent = "the dashboard does not answer; trying again"; })
+      .then(function () { asking = false; });
   }
-  setInterval(refresh, every);
-  setInterval(say, 1000);
-  document.addEventListener("visibilitychange", refresh);
+  function listen() {
+    if (paused || document.hidden) {
+      if (ticks) { ticks.close(); ticks = null; }
+      return;
+    }
+    if (!ticks) {
+      ticks = new EventSource("/ticks");
+      ticks.onmessage = refresh;
+    }
+  }
+  setInterval(function () {
+    if (Date.now() - fresh > 15000) refresh();
+    if (!paused && Date.now() - fresh < 15000) say();
+  }, 1000);
+  document.addEventListener("visibilitychange", function () { listen(); refresh(); });
+  listen();
 })();

@@ -5,13 +5,14 @@ use poem::web::{Data, Form, Path};
 use poem::{IntoResponse, Response, handler};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use taskweir_domain::{FieldError, TaskId, draft_from_json};
+use taskweir_domain::{FieldError, QueueName, TaskId, draft_from_json};
 use taskweir_runtime::access::Role;
-use taskweir_store::{DlqOutcome, DlqVerb, StoreError, Submission};
+use taskweir_store::{Cancelled, DlqOutcome, DlqVerb, StoreError, SubmitOutcome};
 
 use crate::app::State;
+use crate::filter::Asked;
 use crate::gate::Visitor;
-use crate::pages::{Draft, failed, form};
+use crate::pages::{Draft, failed, form, kind_of};
 use crate::url;
 
 /// The token of a form that says nothing else.
@@ -53,17 +54,37 @@ fn request(draft: &Draft) -> Result<String, FieldError> {
         ("type", &draft.kind),
         ("queue", &draft.queue),
         ("priority", &draft.priority),
+        ("unique_key", &draft.unique_key),
     ] {
         if !text.trim().is_empty() {
             fields.insert(name.to_owned(), Value::from(text.trim()));
         }
     }
-    for (name, text) in [("max_retries", &draft.max_retries), ("delay", &draft.delay)] {
+    for (name, text) in [
+        ("max_retries", &draft.max_retries),
+        ("delay", &draft.delay),
+        ("timeout", &draft.timeout),
+    ] {
         if !text.trim().is_empty() {
             let number =
                 serde_json::from_str(text.trim()).unwrap_or_else(|_| Value::from(text.as_str()));
             fields.insert(name.to_owned(), number);
         }
+    }
+    let labels = draft
+        .labels
+        .split(',')
+        .filter(|label| !label.trim().is_empty());
+    let mut named = Map::new();
+    for label in labels {
+        let (name, value) = label.split_once('=').ok_or_else(|| FieldError {
+            field: "labels".to_owned(),
+            message: "must be name=value, separated by commas".to_owned(),
+        })?;
+        named.insert(name.trim().to_owned(), Value::from(value.trim()));
+    }
+    if !named.is_empty() {
+        fields.insert("labels".to_owned(), Value::Object(named));
     }
     let data = if draft.data.trim().is_empty() {
         "null"
@@ -99,27 +120,23 @@ pub(crate) async fn submit(
     };
     let mut spec = spec;
     spec.actor = visitor.is_signed_in().then(|| visitor.actor());
-    let id = state.store.mint();
     let task_type = spec.task_type.clone();
-    match state
-        .submitter
-        .submit(Submission {
-            id,
-            spec,
-            idempotency: None,
-        })
-        .await
-    {
-        Ok(_) => {
+    let wrong = |field: &str, message: String| {
+        let field = field.to_owned();
+        Ok(refused(&[FieldError { field, message }]))
+    };
+    match state.submitter.submit_keyed(spec, None).await {
+        Ok((_, SubmitOutcome::Duplicate(other))) => {
+            wrong("unique_key", format!("task {other} holds it"))
+        }
+        Ok((_, SubmitOutcome::Full)) => wrong("queue", "is full".to_owned()),
+        Ok((_, SubmitOutcome::OverBudget)) => wrong("", "The memory budget is reached".to_owned()),
+        Ok((id, _)) => {
             tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", "📤 SUBMITTED");
             Ok(see_other(url::task(id)))
         }
         Err(error) if matches!(*error, StoreError::OutOfMemory) => {
-            let full = FieldError {
-                field: String::new(),
-                message: "Redis is out of memory".to_owned(),
-            };
-            Ok(refused(&[full]))
+            wrong("", "Redis is out of memory".to_owned())
         }
         Err(_) => Err(poem::Error::from_status(StatusCode::SERVICE_UNAVAILABLE)),
     }
@@ -171,4 +188,99 @@ pub(crate) async fn remove(
 ) -> poem::Result<Response> {
     check(visitor, &token, Role::Operator)?;
     act(state, visitor, &id, DlqVerb::Remove, "removed").await
+}
+
+#[handler]
+pub(crate) async fn cancel(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+    Path(id): Path<String>,
+    Form(Token { token }): Form<Token>,
+) -> poem::Result<Response> {
+    check(visitor, &token, Role::Operator)?;
+    let missing = || poem::Error::from_string("there is no such task", StatusCode::NOT_FOUND);
+    let id: TaskId = id.parse().map_err(|_| missing())?;
+    let done = match state
+        .store
+        .cancel(id, &visitor.actor())
+        .await
+        .map_err(failed)?
+    {
+        Cancelled::Now => "cancelled",
+        Cancelled::Requested => "requested",
+        Cancelled::Ended(_) => "ended",
+        Cancelled::NotFound => return Err(missing()),
+    };
+    let place = url::task(id);
+    Ok(see_other(url::with_query(&place, &[("done", Some(done))])))
+}
+
+#[handler]
+pub(crate) async fn switch_queue(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+    Path((queue, verb)): Path<(String, String)>,
+    Form(Token { token }): Form<Token>,
+) -> poem::Result<Response> {
+    check(visitor, &token, Role::Operator)?;
+    let missing = || poem::Error::from_string("there is no such queue", StatusCode::NOT_FOUND);
+    let queue: QueueName = queue.parse().map_err(|_| missing())?;
+    let paused = match verb.as_str() {
+        "pause" => true,
+        "resume" => false,
+        _ => return Err(missing()),
+    };
+    let actor = visitor.actor();
+    let pausing = state.store.pause(&queue, paused, &actor);
+    pausing.await.map_err(failed)?;
+    Ok(see_other(url::QUEUES.to_owned()))
+}
+
+/// What is to be done to all that match.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wanted {
+    kind: String,
+    reason: String,
+    token: String,
+    #[serde(flatten)]
+    asked: Asked,
+}
+
+#[handler]
+pub(crate) async fn bulk(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+    Form(wanted): Form<Wanted>,
+) -> poem::Result<Response> {
+    check(visitor, &wanted.token, Role::Operator)?;
+    let refused = |why: String| poem::Error::from_string(why, StatusCode::UNPROCESSABLE_ENTITY);
+    let kind =
+        kind_of(&wanted.kind).ok_or_else(|| refused("there is no such operation".to_owned()))?;
+    let filter = wanted.asked.filter().map_err(refused)?;
+    let reason = Some(wanted.reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    let begun = state.store.operate(kind, filter, visitor.actor(), reason);
+    match begun.await.map_err(failed)? {
+        Some(operation) => Ok(see_other(url::operation(operation.id))),
+        None => Err(poem::Error::from_string(
+            "too many operations are under way; wait for one, or stop one",
+            StatusCode::CONFLICT,
+        )),
+    }
+}
+
+#[handler]
+pub(crate) async fn stop_operation(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+    Path(id): Path<String>,
+    Form(Token { token }): Form<Token>,
+) -> poem::Result<Response> {
+    check(visitor, &token, Role::Operator)?;
+    let missing = || poem::Error::from_string("there is no such operation", StatusCode::NOT_FOUND);
+    let id: TaskId = id.parse().map_err(|_| missing())?;
+    let actor = visitor.actor();
+    let stopping = state.store.stop_operation(id, &actor);
+    stopping.await.map_err(failed)?;
+    Ok(see_other(url::operation(id)))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use poem::endpoint::BoxEndpoint;
 use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, get, post};
-use taskweir_domain::DraftLimits;
+use taskweir_domain::{DraftLimits, Redaction};
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError, door, listen};
@@ -14,6 +14,7 @@ use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Gate;
+use crate::ticks::{Ticks, ticks};
 use crate::{actions, assets, guard, pages, sign_in};
 
 /// What a dashboard is told.
@@ -27,6 +28,8 @@ pub struct Config {
     pub submit: DraftLimits,
     /// Who may do what, from `TASKWEIR_API_KEYS`.
     pub keys: ApiKeys,
+    /// What is hidden of payloads and results, from `REDACT_FIELDS`.
+    pub redaction: Redaction,
     /// Where it listens, from `DASHBOARD_ADDR`.
     pub listen: ListenAddress,
 }
@@ -43,6 +46,7 @@ impl Config {
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
             keys: ApiKeys::from_env(env)?,
+            redaction: taskweir_settings::redaction(env)?,
             listen: ListenAddress::from_env(env, "DASHBOARD_ADDR", default)?,
         })
     }
@@ -64,6 +68,8 @@ impl Config {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
         Ok(State {
             submitter: Submitter::new(&store),
+            ticks: Ticks::new(&store),
+            redaction: self.redaction,
             store,
             submit: self.submit,
             gate: Gate::new(self.keys, address.ip().is_loopback()),
@@ -92,6 +98,8 @@ pub(crate) struct State {
     pub(crate) submitter: Submitter,
     pub(crate) submit: DraftLimits,
     pub(crate) gate: Gate,
+    pub(crate) ticks: Ticks,
+    pub(crate) redaction: Redaction,
 }
 
 /// A dashboard, listening.
@@ -114,6 +122,15 @@ fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
             get(pages::new_task_page).post(actions::submit),
         )
         .at("/tasks/:id", get(pages::task_page))
+        .at("/tasks/:id/cancel", post(actions::cancel))
+        .at("/queues", get(pages::queues_page))
+        .at("/queues/:queue/:verb", post(actions::switch_queue))
+        .at("/bulk", get(pages::bulk_page).post(actions::bulk))
+        .at("/operations", get(pages::operations_page))
+        .at("/operations/:id", get(pages::operation_page))
+        .at("/operations/:id/stop", post(actions::stop_operation))
+        .at("/system", get(pages::system_page))
+        .at("/ticks", get(ticks))
         .at("/dlq", get(pages::dlq_page))
         .at("/dlq/:id/retry", post(actions::retry))
         .at("/dlq/:id/remove", post(actions::remove))

@@ -1,11 +1,14 @@
 //! Pieces that several pages share.
 
+pub(crate) mod chart;
+
 use maud::{Markup, html};
 use taskweir_domain::{Status, TaskId, format_ms};
-use taskweir_store::{Item, Totals};
+use taskweir_store::{Item, OperationKind, Totals};
 
 use taskweir_runtime::access::Role;
 
+use crate::filter::Asked;
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::url;
@@ -79,7 +82,7 @@ pub(crate) fn empty(text: &str) -> Markup {
 /// A table of tasks.
 pub(crate) fn task_table(caption: &str, items: &[Item], now_ms: u64, nothing: &str) -> Markup {
     html! {
-        div.scroll {
+        div.scroll tabindex="0" role="region" aria-label="Tasks" {
             @if items.is_empty() {
                 (empty(nothing))
             } @else {
@@ -111,6 +114,31 @@ pub(crate) fn task_table(caption: &str, items: &[Item], now_ms: u64, nothing: &s
                     }
                 }
             }
+        }
+    }
+}
+
+/// A text of a filter.
+pub(crate) fn text_field(name: &str, label: &str, value: &str) -> Markup {
+    html! { div { label for=(name) { (label) } input id=(name) name=(name) value=(value); } }
+}
+
+/// A time of a filter, UTC.
+pub(crate) fn time_field(name: &str, label: &str, value: &str) -> Markup {
+    html! { div { label for=(name) { (label) } input id=(name) name=(name) value=(value) type="datetime-local" step="1"; } }
+}
+
+/// The way to the page that counts what an operation would do, and asks.
+pub(crate) fn bulk_link(
+    visitor: &Visitor,
+    kind: OperationKind,
+    asked: &Asked,
+    text: &str,
+) -> Markup {
+    let word = serde_json::to_value(kind).unwrap_or_default();
+    html! {
+        @if visitor.may(Role::Operator) {
+            a.button.quiet href=(asked.url(url::BULK, "kind", word.as_str().unwrap_or_default())) { (text) }
         }
     }
 }

@@ -9,11 +9,14 @@ use taskweir_runtime::access::Role;
 use crate::gate::Visitor;
 use crate::url;
 
-const NAVIGATION: [(&str, &str); 5] = [
+const NAVIGATION: [(&str, &str); 8] = [
     ("Overview", url::OVERVIEW),
+    ("Queues", url::QUEUES),
     ("Tasks", url::TASKS),
     ("Dead letters", url::DLQ),
+    ("Operations", url::OPERATIONS),
     ("Workers", url::WORKERS),
+    ("System", url::SYSTEM),
     ("New task", url::NEW_TASK),
 ];
 

@@ -1,14 +1,16 @@
-//! The dashboard: HTML for people, made from projections, refreshed every 5 s at most.
+//! The dashboard: HTML for people, made from projections, refreshed as things happen.
 
 mod actions;
 mod app;
 mod assets;
 mod components;
+mod filter;
 mod gate;
 mod guard;
 mod layout;
 mod pages;
 mod sign_in;
+mod ticks;
 mod url;
 
 pub use app::{App, Config};

@@ -2,7 +2,10 @@
 
 mod dlq;
 mod new_task;
+mod operations;
 mod overview;
+mod queues;
+mod system;
 mod task;
 mod tasks;
 mod workers;
@@ -12,7 +15,10 @@ use taskweir_store::StoreError;
 
 pub(crate) use dlq::dlq_page;
 pub(crate) use new_task::{Draft, form, new_task_page};
+pub(crate) use operations::{bulk_page, kind_of, operation_page, operations_page};
 pub(crate) use overview::overview_page;
+pub(crate) use queues::queues_page;
+pub(crate) use system::system_page;
 pub(crate) use task::task_page;
 pub(crate) use tasks::tasks_page;
 pub(crate) use workers::workers_page;

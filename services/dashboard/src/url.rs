@@ -8,12 +8,38 @@ pub(crate) const OVERVIEW: &str = "/";
 pub(crate) const TASKS: &str = "/tasks";
 pub(crate) const NEW_TASK: &str = "/tasks/new";
 pub(crate) const DLQ: &str = "/dlq";
+pub(crate) const QUEUES: &str = "/queues";
+pub(crate) const OPERATIONS: &str = "/operations";
+pub(crate) const BULK: &str = "/bulk";
+pub(crate) const SYSTEM: &str = "/system";
 pub(crate) const WORKERS: &str = "/workers";
 pub(crate) const SIGN_IN: &str = "/sign-in";
 pub(crate) const SIGN_OUT: &str = "/sign-out";
 
 pub(crate) fn task(id: TaskId) -> String {
     format!("/tasks/{id}")
+}
+
+/// A task as it was after one of its events.
+pub(crate) fn task_at(id: TaskId, version: u64) -> String {
+    format!("/tasks/{id}?event={version}")
+}
+
+pub(crate) fn cancel(id: TaskId) -> String {
+    format!("/tasks/{id}/cancel")
+}
+
+pub(crate) fn operation(id: TaskId) -> String {
+    format!("/operations/{id}")
+}
+
+pub(crate) fn operation_stop(id: TaskId) -> String {
+    format!("/operations/{id}/stop")
+}
+
+/// Names of queues need no escaping.
+pub(crate) fn queue_switch(queue: &str, verb: &str) -> String {
+    format!("/queues/{queue}/{verb}")
 }
 
 pub(crate) fn retry(id: TaskId) -> String {

@@ -1,11 +1,14 @@
 //! A task by hand.
 
 use maud::{Markup, html};
-use poem::web::Data;
+use poem::http::StatusCode;
+use poem::web::{Data, Query};
 use poem::{Response, handler};
 use serde::Deserialize;
-use taskweir_domain::{FieldError, Priority};
+use taskweir_domain::{FieldError, Priority, TaskId};
 
+use super::failed;
+use crate::app::State;
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::{layout, url};
@@ -21,6 +24,9 @@ pub(crate) struct Draft {
     pub(crate) priority: String,
     pub(crate) max_retries: String,
     pub(crate) delay: String,
+    pub(crate) timeout: String,
+    pub(crate) unique_key: String,
+    pub(crate) labels: String,
     pub(crate) token: String,
 }
 
@@ -33,6 +39,9 @@ impl Default for Draft {
             priority: Priority::Normal.to_string(),
             max_retries: String::new(),
             delay: String::new(),
+            timeout: String::new(),
+            unique_key: String::new(),
+            labels: String::new(),
             token: String::new(),
         }
     }
@@ -52,7 +61,17 @@ fn field(name: &str, label: &str, value: &str, errors: &[FieldError]) -> Markup 
 
 /// The page with the form, with what was wrong the last time.
 pub(crate) fn form(visitor: &Visitor, draft: &Draft, errors: &[FieldError]) -> Response {
-    let shown = ["type", "data", "queue", "priority", "max_retries", "delay"];
+    let shown = [
+        "type",
+        "data",
+        "queue",
+        "priority",
+        "max_retries",
+        "delay",
+        "timeout",
+        "unique_key",
+        "labels",
+    ];
     let elsewhere = errors
         .iter()
         .filter(|error| !shown.contains(&error.field.as_str()));
@@ -72,6 +91,9 @@ pub(crate) fn form(visitor: &Visitor, draft: &Draft, errors: &[FieldError]) -> R
                     } }
                 (field("max_retries", "Retries (empty: default)", &draft.max_retries, errors))
                 (field("delay", "Delay in seconds (empty: none)", &draft.delay, errors))
+                (field("timeout", "Timeout in seconds (empty: none)", &draft.timeout, errors))
+                (field("unique_key", "Unique key (empty: none)", &draft.unique_key, errors))
+                (field("labels", "Labels (name=value, …)", &draft.labels, errors))
             }
             label for="data" { "Data (JSON)" }
             textarea #data name="data" rows="8" spellcheck="false" { (draft.data) }
@@ -86,7 +108,48 @@ pub(crate) fn form(visitor: &Visitor, draft: &Draft, errors: &[FieldError]) -> R
     layout::page(visitor, "New task", url::NEW_TASK, false, &body)
 }
 
+/// The task that is to be submitted again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Source {
+    from: String,
+}
+
 #[handler]
-pub(crate) fn new_task_page(Data(visitor): Data<&Visitor>) -> Response {
-    form(visitor, &Draft::default(), &[])
+pub(crate) async fn new_task_page(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+    Query(source): Query<Source>,
+) -> poem::Result<Response> {
+    let Ok(id) = source.from.parse::<TaskId>() else {
+        return Ok(form(visitor, &Draft::default(), &[]));
+    };
+    let missing = || poem::Error::from_string("there is no such task", StatusCode::NOT_FOUND);
+    let story = state.store.story(id).await.map_err(failed)?;
+    let detail = story.ok_or_else(missing)?.detail;
+    let mut data = detail.data.as_ref().map(|json| json.as_str().to_owned());
+    if detail.data_stored.is_some() {
+        let partition = state.store.partition_of(id).ok_or_else(missing)?;
+        data = partition.stored_data(id).await.map_err(failed)?;
+    }
+    let data = data.as_deref().unwrap_or("null");
+    let mut value: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+    state.redaction.apply(&mut value);
+    let labels = detail.labels.iter();
+    let labels: Vec<String> = labels
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let task = &detail.task;
+    let timeout = task.limits.timeout_ms;
+    let draft = Draft {
+        kind: task.task_type.to_string(),
+        data: serde_json::to_string_pretty(&value).unwrap_or_default(),
+        queue: task.queue.to_string(),
+        priority: task.priority.to_string(),
+        max_retries: task.limits.retry.max_retries.to_string(),
+        timeout: timeout.map_or(String::new(), |ms| (ms as f64 / 1_000.0).to_string()),
+        labels: labels.join(", "),
+        ..Draft::default()
+    };
+    Ok(form(visitor, &draft, &[]))
 }

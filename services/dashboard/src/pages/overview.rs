@@ -3,36 +3,67 @@
 use maud::{Markup, html};
 use poem::web::Data;
 use poem::{Response, handler};
-use taskweir_domain::{EventType, Priority, Status};
-use taskweir_store::{Filter, QueueOverview};
+use taskweir_domain::{EventType, Priority};
+use taskweir_store::{Filter, Item, QueueOverview, Totals};
 
 use super::failed;
+use super::queues::per_minute;
 use crate::app::State;
-use crate::components::{empty, span, summary_strip, task_table};
+use crate::components::chart::throughput;
+use crate::components::{ago, empty, span, summary_strip, task_link, task_table};
 use crate::gate::Visitor;
 use crate::{layout, url};
 
-const RECENT: usize = 15;
+const RECENT: usize = 10;
+const DEAD: usize = 5;
+const HOUR: u64 = 60;
 
-fn queue_row(name: &str, queue: &QueueOverview, now_ms: u64) -> Markup {
-    let rate = |event: EventType| queue.rates.get(event.as_str()).copied().unwrap_or(0.0);
-    let ready = |priority: Priority| queue.depths.get(&priority).map_or(0, |depth| depth.ready);
+fn oldest(name: &str, queue: &QueueOverview, now_ms: u64) -> Markup {
+    let ready: u64 = queue.depths.values().map(|depth| depth.ready).sum();
+    let held: u64 = queue.depths.values().map(|depth| depth.held).sum();
     html! {
         tr {
             th scope="row" {
                 a href=(url::with_query(url::TASKS, &[("queue", Some(name))])) { (name) }
                 @if queue.paused { " " span.state.state-retrying { "paused" } }
             }
-            @for priority in Priority::ALL { td.num { (ready(priority)) } }
-            td.num { (queue.parked) }
-            td.num { (queue.depths.values().map(|depth| depth.held).sum::<u64>()) }
-            td.num { (queue.of(Status::Retrying) + queue.of(Status::Scheduled)) }
-            td.num { (queue.of(Status::Failed)) }
-            td.num {
-                @match queue.oldest_ms() { Some(ms) => (span(now_ms.saturating_sub(ms))), None => "–" }
+            @for priority in Priority::ALL {
+                td.num { (queue.depths.get(&priority).map_or(0, |depth| depth.ready)) }
             }
-            td.num { (format!("{:.1}", rate(EventType::Completed))) }
-            td.num { (format!("{:.1}", rate(EventType::AttemptFailed) + rate(EventType::DeadLettered))) }
+            td.num { (held) }
+            td.num { @match queue.oldest_ms().filter(|_| ready > 0) { Some(ms) => (span(now_ms.saturating_sub(ms))), None => "–" } }
+        }
+    }
+}
+
+fn dead_list(items: &[Item], now_ms: u64) -> Markup {
+    html! {
+        @if items.is_empty() {
+            div.card.muted { "Nothing has given up." }
+        } @else {
+            ul.card.plain {
+                @for item in items {
+                    li {
+                        (task_link(item.id)) " " b { (item.record.task.task_type) } " "
+                        @if let Some(error) = &item.extra.error { span.error { (error.class()) } " " (error.message) " " }
+                        span.muted { (ago(item.dead_ms.unwrap_or(item.record.task.last.ms), now_ms)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn ledger(totals: &Totals, lag_ms: u64, active: usize) -> Markup {
+    let submitted = totals.of_event(EventType::Submitted);
+    let accounted: u64 = totals.counts.values().sum();
+    html! {
+        p.muted {
+            "Ledger: " (submitted) " submitted, " (accounted) " accounted for"
+            @if submitted == accounted { " ✓" } @else { span.error { " – they differ" } }
+            " · " (totals.of_event(EventType::LeaseExpired)) " redelivered · "
+            (totals.of_event(EventType::LateCompletionRefused)) " late completions refused · views "
+            (span(lag_ms)) " behind · active workers: " (active)
         }
     }
 }
@@ -47,8 +78,11 @@ pub(crate) async fn overview_page(
     let queues = store.queues(&totals).await.map_err(failed)?;
     let (workers, now_ms) = store.workers().await.map_err(failed)?;
     let lags = store.lags().await.map_err(failed)?;
-    let recent = store
-        .list(&Filter::default(), None, RECENT)
+    let past = store.past(HOUR).await.map_err(failed)?;
+    let every = Filter::default();
+    let recent = store.list(&every, None, RECENT).await.map_err(failed)?;
+    let dead = store
+        .dead_letters(&every, None, DEAD)
         .await
         .map_err(failed)?;
     let active = workers
@@ -56,8 +90,10 @@ pub(crate) async fn overview_page(
         .filter(|worker| worker.is_active(now_ms))
         .count();
     let lag_ms = lags.iter().map(taskweir_store::Lag::ms).max().unwrap_or(0);
-    let submitted = totals.of_event(EventType::Submitted);
-    let accounted: u64 = totals.counts.values().sum();
+    let completed = per_minute(&past, |totals| totals.of_event(EventType::Completed));
+    let failing = per_minute(&past, |totals| {
+        totals.of_event(EventType::AttemptFailed) + totals.of_event(EventType::DeadLettered)
+    });
     let body = html! {
         @if active == 0 {
             div.card.trouble role="alert" { "No worker is active: nothing is being run." }
@@ -66,30 +102,25 @@ pub(crate) async fn overview_page(
             div.card.trouble role="alert" { "The views are " (span(lag_ms)) " behind: is a projector running?" }
         }
         (summary_strip(&totals))
-        p.muted {
-            "Ledger: " (submitted) " submitted, " (accounted) " accounted for"
-            @if submitted == accounted { " ✓" } @else { span.error { " – they differ" } }
-            " · " (totals.of_event(EventType::LeaseExpired)) " redelivered · "
-            (totals.of_event(EventType::LateCompletionRefused)) " late completions refused · views "
-            (span(lag_ms)) " behind · active workers: " (active)
-        }
-        h2 { "Queues" }
-        div.scroll {
+        (ledger(&totals, lag_ms, active))
+        (throughput(&completed, &failing))
+        h2 { "Oldest that waits, by queue" }
+        div.scroll tabindex="0" role="region" aria-label="Queues" {
             @if queues.is_empty() {
                 (empty("No task was submitted yet."))
             } @else {
                 table {
-                    caption { "What waits and runs now; rates per minute over the last five minutes." }
+                    caption { "Ready and running now; " a href=(url::QUEUES) { "more on each queue" } "." }
                     thead { tr {
                         th scope="col" { "Queue" } th.num scope="col" { "High" } th.num scope="col" { "Normal" }
-                        th.num scope="col" { "Low" } th.num scope="col" { "Unknown type" } th.num scope="col" { "Running" } th.num scope="col" { "Waiting for a time" }
-                        th.num scope="col" { "Dead" } th.num scope="col" { "Oldest ready" }
-                        th.num scope="col" { "Completed/min" } th.num scope="col" { "Failed/min" }
+                        th.num scope="col" { "Low" } th.num scope="col" { "Running" } th.num scope="col" { "Oldest ready" }
                     } }
-                    tbody { @for (name, queue) in &queues { (queue_row(name, queue, now_ms)) } }
+                    tbody { @for (name, queue) in &queues { (oldest(name, queue, now_ms)) } }
                 }
             }
         }
+        h2 { "Newest dead letters" }
+        (dead_list(&dead.items, now_ms))
         h2 { "Recent tasks" }
         (task_table("The latest tasks, newest first.", &recent.items, now_ms, "No task was submitted yet."))
     };

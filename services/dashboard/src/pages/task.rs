@@ -1,91 +1,36 @@
 //! What happened to this one? Everything here is folded from the same events, so the page cannot
 //! disagree with the system.
 
+mod history;
+
 use maud::{Markup, html};
 use poem::http::StatusCode;
-use poem::web::{Data, Path};
+use poem::web::{Data, Path, Query};
 use poem::{Response, handler};
-use taskweir_domain::{Phase, Recorded, Status, TaskDetail, TaskId, format_ms};
-use taskweir_store::Story;
+use serde::Deserialize;
+use taskweir_domain::{Phase, Status, TaskDetail, TaskId, format_ms};
+use taskweir_runtime::access::Role;
+use taskweir_store::{Story, StoryAt};
 
 use super::failed;
 use crate::app::State;
 use crate::components::{ago, dlq_buttons, span, state_badge};
 use crate::gate::Visitor;
+use crate::layout::form_token;
 use crate::{layout, url};
 
 /// The longest payload or result that is shown whole.
 const SHOWN: usize = 20_000;
 
-fn pretty(text: &str) -> String {
-    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+fn pretty(text: &str, hide: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    hide(&mut value);
     let mut pretty = serde_json::to_string_pretty(&value).unwrap_or_default();
     if pretty.len() > SHOWN {
         pretty.truncate(pretty.floor_char_boundary(SHOWN));
         pretty.push_str("\n… (cut here; GET /tasks/{id} gives it whole)");
     }
     pretty
-}
-
-fn history(story: &Story) -> Markup {
-    let mut after: Option<TaskDetail> = story.base.clone();
-    let mut rows: Vec<(&Recorded, &str, Status, Option<u64>)> = Vec::new();
-    for (entry, recorded) in story.entries.iter().zip(&story.events) {
-        let before_ms = after.as_ref().map(|detail| detail.task.last.ms);
-        // The story was folded when it was read: it folds again.
-        let Ok(next) = TaskDetail::evolve(after.take(), recorded) else {
-            break;
-        };
-        let passed = before_ms.map(|ms| recorded.position.ms.saturating_sub(ms));
-        rows.push((recorded, &entry.d, next.task.status(), passed));
-        after = Some(next);
-    }
-    html! {
-        div.scroll {
-            table {
-                caption { "The events of this task, oldest first, as they stand in the log." }
-                thead { tr {
-                    th.num scope="col" { "#" } th scope="col" { "Event" } th scope="col" { "Then" }
-                    th scope="col" { "Time" } th.num scope="col" { "After" } th.num scope="col" { "Attempt" }
-                    th scope="col" { "Worker or person" } th scope="col" { "Cause" } th scope="col" { "Detail" }
-                } }
-                tbody {
-                    @if let Some(base) = &story.base {
-                        tr {
-                            td.num { (base.task.version) }
-                            th scope="row" { "Earlier events were cut" }
-                            td { (state_badge(base.task.status())) }
-                            td { time datetime=(format_ms(base.task.last.ms)) { (format_ms(base.task.last.ms)) } }
-                            td {} td.num { @if base.task.attempt > 0 { (base.task.attempt) } }
-                            td {}
-                            td.wide { "retention has cut the log up to " (format_ms(story.base_position.ms)) }
-                            td {}
-                        }
-                    }
-                    @for (recorded, body, status, passed) in &rows {
-                        @let told = recorded.event.told();
-                        tr {
-                            td.num { (recorded.version) }
-                            th scope="row" { (recorded.event.event_type()) }
-                            td { (state_badge(*status)) }
-                            td { time datetime=(format_ms(recorded.position.ms)) { (format_ms(recorded.position.ms)) } }
-                            td.num { @if let Some(ms) = passed { "+" (span(*ms)) } }
-                            td.num { @if let Some(attempt) = told.attempt { (attempt) } }
-                            td.mono { (told.worker.or(told.actor).unwrap_or_default()) }
-                            td.wide { (told.cause.unwrap_or_default()) }
-                            td {
-                                details id=(format!("event-{}", recorded.version)) {
-                                    summary { "body" }
-                                    p.mono { "position " (recorded.position) }
-                                    pre { (pretty(body)) }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
 }
 
 fn facts(story: &Story, now_ms: u64) -> Markup {
@@ -123,19 +68,75 @@ fn facts(story: &Story, now_ms: u64) -> Markup {
     }
 }
 
+/// The slider over the events, and the way back to the present.
+fn slider(story: &Story, at: Option<u64>) -> Markup {
+    let versions = story.events.iter().map(|recorded| recorded.version);
+    let (first, last) = (versions.clone().min(), versions.max());
+    html! {
+        @if let (Some(first), Some(last)) = (first, last) {
+            form.slider method="get" action=(url::task(story.detail.id)) data-auto="1" {
+                label for="event" { "As of event " output { (at.unwrap_or(last)) } " of " (last) }
+                input #event name="event" type="range" min=(first) max=(last) value=(at.unwrap_or(last));
+                button.quiet type="submit" { "Show" }
+                @if at.is_some() { a.button.quiet href=(url::task(story.detail.id)) { "Now" } }
+            }
+        }
+    }
+}
+
+fn buttons(visitor: &Visitor, detail: &TaskDetail) -> Markup {
+    let (id, task) = (detail.id, &detail.task);
+    let status = task.status();
+    let open = !status.is_final() && status != Status::Failed && !task.cancelling();
+    html! {
+        p.actions {
+            @if status == Status::Failed { (dlq_buttons(visitor, id)) " " }
+            @if open && visitor.may(Role::Operator) {
+                form.inline method="post" action=(url::cancel(id)) { (form_token(visitor)) button.danger type="submit" { "Cancel" } } " "
+            }
+            @if visitor.may(Role::Submitter) {
+                a.button.quiet href=(url::with_query(url::NEW_TASK, &[("from", Some(&id.to_string()))])) { "Submit again…" }
+            }
+        }
+    }
+}
+
+/// As of which event the page is wanted, and what was just done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct At {
+    event: String,
+    done: String,
+}
+
 #[handler]
 pub(crate) async fn task_page(
     Data(state): Data<&State>,
     Data(visitor): Data<&Visitor>,
     Path(id): Path<String>,
+    Query(asked): Query<At>,
 ) -> poem::Result<Response> {
     let missing = || poem::Error::from_string("there is no such task", StatusCode::NOT_FOUND);
     let id: TaskId = id.parse().map_err(|_| missing())?;
     let store = &state.store;
     let story = store.story(id).await.map_err(failed)?.ok_or_else(missing)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
+    let at: Option<u64> = asked.event.parse().ok();
+    let at = story
+        .events
+        .iter()
+        .find(|recorded| Some(recorded.version) == at);
+    let then = match at.map(|recorded| story.as_of(recorded.position)) {
+        Some(found) => match found.map_err(failed)? {
+            StoryAt::Was(then) => Some(*then),
+            StoryAt::NotYet | StoryAt::Gone => None,
+        },
+        None => None,
+    };
+    let shown = then.as_ref().unwrap_or(&story);
+    let at = at.map(|recorded| recorded.version);
     let partition = store.partition_of(id).ok_or_else(missing)?;
-    let detail = &story.detail;
+    let detail = &shown.detail;
     let mut data = detail.data.as_ref().map(|json| json.as_str().to_owned());
     if detail.data_stored.is_some() {
         data = partition.stored_data(id).await.map_err(failed)?;
@@ -144,27 +145,41 @@ pub(crate) async fn task_page(
     if detail.result_stored.is_some() {
         result = partition.stored_result(id).await.map_err(failed)?;
     }
+    let hide = |value: &mut serde_json::Value| state.redaction.apply(value);
+    let said = match asked.done.as_str() {
+        "cancelled" => Some("The task is cancelled."),
+        "requested" => Some("Its handler is being told to stop."),
+        "ended" => Some("The task had ended already."),
+        _ => None,
+    };
     let body = html! {
-        div.card { (facts(&story, now_ms)) }
+        @if let Some(said) = said { div.card.notice role="status" { (said) } }
+        @if let Some(version) = at {
+            div.card.notice role="status" { "This is how it was after event " (version) ", at " (format_ms(detail.task.last.ms)) "." }
+        }
+        (history::way(shown, now_ms))
+        div.card { (facts(shown, now_ms)) }
         @if let Some(error) = &detail.error {
             h2 { "Latest error" }
             div.card { span.error { (error.class()) } " " (error.message) }
         }
-        @if detail.task.status() == Status::Failed { p { (dlq_buttons(visitor, id)) } }
+        @if at.is_none() { (buttons(visitor, detail)) }
         h2 { "History" }
-        (history(&story))
+        (slider(&story, at))
+        (history::table(&story, at, &state.redaction))
         h2 { "Data" }
-        div.card { pre { (pretty(data.as_deref().unwrap_or("null"))) } }
+        div.card { pre tabindex="0" { (pretty(data.as_deref().unwrap_or("null"), hide)) } }
         @if let Some(result) = &result {
             h2 { "Result" }
-            div.card { pre { (pretty(result)) } }
+            div.card { pre tabindex="0" { (pretty(result, hide)) } }
         }
     };
+    let ended = story.detail.task.status().is_final();
     Ok(layout::page(
         visitor,
         &format!("Task {id}"),
         url::TASKS,
-        true,
+        at.is_none() && !ended,
         &body,
     ))
 }

@@ -6,7 +6,7 @@ use poem::{Response, handler};
 
 use super::failed;
 use crate::app::State;
-use crate::components::{ago, span};
+use crate::components::{ago, span, summary_strip};
 use crate::gate::Visitor;
 use crate::{layout, url};
 
@@ -16,8 +16,10 @@ pub(crate) async fn workers_page(
     Data(visitor): Data<&Visitor>,
 ) -> poem::Result<Response> {
     let (workers, now_ms) = state.store.workers().await.map_err(failed)?;
+    let totals = state.store.totals().await.map_err(failed)?;
     let body = html! {
-        div.scroll {
+        (summary_strip(&totals))
+        div.scroll tabindex="0" role="region" aria-label="Workers" {
             @if workers.is_empty() {
                 div.empty { "No worker has said that it lives. Start one with " code { "taskweir worker" } "." }
             } @else {
@@ -37,7 +39,10 @@ pub(crate) async fn workers_page(
                                     @else if worker.info.draining { span.state.state-retrying { "↻ draining" } }
                                     @else { span.state.state-completed { "✓ active" } }
                                 }
-                                td.num { (worker.info.running) " / " (worker.info.concurrency) }
+                                td.num {
+                                    a href=(url::with_query(url::TASKS, &[("status", Some("processing")), ("worker", Some(&worker.id))])) { (worker.info.running) }
+                                    " / " (worker.info.concurrency)
+                                }
                                 td { (worker.info.queues.join(", ")) }
                                 td.wide { (worker.info.types.join(", ")) }
                                 td.num { (span(worker.info.lease_ms)) }
