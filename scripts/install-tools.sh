@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the named tools where they are missing, and says so first: redis, wrk, chromium, nextest,
-# schemathesis.
+# Installs the named tools where they are missing, and says so first: redis, wrk, chromium, axe,
+# nextest, schemathesis.
 set -euo pipefail
 
 say() { echo "install-tools: $*" >&2; }
@@ -39,7 +39,25 @@ for tool in "$@"; do
       fi
       ;;
     wrk) install wrk wrk wrk ;;
-    chromium) install chromium chromium chromium ;;
+    chromium)
+      install chromium chromium chromium
+      install chromedriver chromium-driver chromedriver
+      ;;
+    axe)
+      # Deque's accessibility checks, for the browser tests.
+      axe="$(dirname "$0")/../target/tools/axe.min.js"
+      if [ ! -s "$axe" ]; then
+        say "axe-core is missing: fetching it into target/tools"
+        mkdir -p "$(dirname "$axe")"
+        install python3 python3 python3
+        wheel=$(mktemp -d)
+        command -v pip3 >/dev/null 2>&1 || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-pip >/dev/null
+        pip3 download --quiet --no-deps --dest "$wheel" axe-playwright-python
+        python3 -m zipfile -e "$wheel"/*.whl "$wheel"
+        cp "$wheel/axe_playwright_python/axe.min.js" "$axe"
+        rm -rf "$wheel"
+      fi
+      ;;
     nextest)
       if ! cargo nextest --version >/dev/null 2>&1; then
         say "cargo-nextest is missing: building it, once"
