@@ -18,7 +18,7 @@ PARTITIONED := taskweir-store taskweir-worker taskweir-gateway taskweir-projecto
 
 .PHONY: test
 test: ## install what tests need and run every test
-	@scripts/install-tools.sh redis chromium axe nextest schemathesis
+	@scripts/install-tools.sh redis prometheus chromium axe nextest schemathesis
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
 	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
@@ -71,4 +71,4 @@ fuzz: ## feed every parser of outside bytes with odd input, FUZZ_SECONDS (60) ea
 
 .PHONY: tools
 tools: ## install what development needs
-	@scripts/install-tools.sh redis chromium axe nextest
+	@scripts/install-tools.sh redis prometheus chromium axe nextest

@@ -39,6 +39,14 @@ for tool in "$@"; do
       fi
       ;;
     wrk) install wrk wrk wrk ;;
+    prometheus)
+      fresh=1; command -v prometheus >/dev/null 2>&1 && fresh=0
+      install prometheus prometheus prometheus
+      # Debian starts a server of its own on 9090, which nobody asked for.
+      if [ "$fresh" = 1 ] && command -v systemctl >/dev/null 2>&1; then
+        as_root systemctl disable --now prometheus prometheus-node-exporter >/dev/null 2>&1 || true
+      fi
+      ;;
     chromium)
       install chromium chromium chromium
       install chromedriver chromium-driver chromedriver

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionManager;
 use redis::{Cmd, RedisError, Value};
 
-use crate::link::{MAX_BLOCK, forgotten, info};
+use crate::link::MAX_BLOCK;
 use crate::migrate::LayoutError;
 use crate::scripts::Script;
+use crate::shared::{forgotten, info, timed};
 use crate::{Partition, StoreError};
 
 /// Longest wait for the disk or for replicas; then the caller is told that it is not confirmed.
@@ -145,7 +146,9 @@ impl Partition {
         pipe.add_command(script.call(keys, fill))
             .add_command(mark)
             .add_command(wait);
+        let began = Instant::now();
         let mut replies = self.blocking_pipe(&pipe).await?;
+        timed(script.name(), began);
         if replies.first().is_some_and(|answer| forgotten(Ok(answer))) {
             self.load(script).await?;
             replies = self.blocking_pipe(&pipe).await?;

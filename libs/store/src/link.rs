@@ -3,26 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::{
-    ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection,
-};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisError,
-    RedisFuture, Value,
+    Value,
 };
 use taskweir_domain::{PartitionIndex, TaskId};
 
 use crate::durability::Durability;
-use crate::error::{StoreError, is_misled};
+use crate::error::StoreError;
 use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
 use crate::scripts::Script;
+use crate::shared::{Link, forgotten, info, misled, timed};
 use crate::{clock, entropy};
 
 /// Requests that may wait for one connection's turn.
@@ -32,8 +30,6 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether its peer still lives.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// Time-outs in a row after which a connection is given up, however healthy it looks.
-const MAX_TIMEOUTS: u32 = 3;
 /// What a blocking command may take beyond the time it was told to block.
 const BLOCK_MARGIN: Duration = Duration::from_secs(5);
 /// Longest time any command of ours blocks.
@@ -177,7 +173,7 @@ impl fmt::Debug for Store {
     }
 }
 
-fn manager_config() -> ConnectionManagerConfig {
+pub(crate) fn manager_config() -> ConnectionManagerConfig {
     ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
@@ -189,112 +185,6 @@ fn manager_config() -> ConnectionManagerConfig {
 
 pub(crate) async fn connect(settings: &RedisSettings) -> Result<ConnectionManager, StoreError> {
     Ok(ConnectionManager::new_with_config(settings.client()?, manager_config()).await?)
-}
-
-/// The shared connection. It reconnects by itself when it breaks; what does not break it but makes it
-/// useless (a primary that became a replica, a peer that answers no more) makes us take a new one.
-#[derive(Clone)]
-pub(crate) struct Link {
-    client: Client,
-    current: Arc<RwLock<ConnectionManager>>,
-    timeouts: Arc<AtomicU32>,
-}
-
-impl Link {
-    fn new(client: Client, connection: ConnectionManager) -> Self {
-        Self {
-            client,
-            current: Arc::new(RwLock::new(connection)),
-            timeouts: Arc::default(),
-        }
-    }
-
-    pub(crate) fn get(&self) -> Shared {
-        Shared {
-            connection: self.current(),
-            link: self.clone(),
-        }
-    }
-
-    fn current(&self) -> ConnectionManager {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// A field of a section of `INFO`.
-    pub(crate) async fn info(
-        &self,
-        section: &str,
-        field: &str,
-    ) -> Result<Option<String>, StoreError> {
-        info(&mut self.get(), section, field).await
-    }
-
-    /// Hears how a call went.
-    fn note(&self, result: Result<&Value, &RedisError>) {
-        let misled = misled(result);
-        let timed_out = result.is_err_and(RedisError::is_timeout);
-        let timeouts = if timed_out {
-            self.timeouts.fetch_add(1, Ordering::Relaxed) + 1
-        } else {
-            self.timeouts.store(0, Ordering::Relaxed);
-            0
-        };
-        if !misled && timeouts < MAX_TIMEOUTS {
-            return;
-        }
-        self.timeouts.store(0, Ordering::Relaxed);
-        if let Ok(fresh) =
-            ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config())
-        {
-            tracing::warn!(misled, "the connection to Redis is replaced");
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        }
-    }
-}
-
-/// The shared connection for a few commands: the link hears how each of them went.
-pub(crate) struct Shared {
-    connection: ConnectionManager,
-    link: Link,
-}
-
-impl ConnectionLike for Shared {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let result = self.connection.send_packed_command(cmd).await;
-            self.link.note(result.as_ref());
-            result
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipe: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let result = self
-                .connection
-                .send_packed_commands(pipe, offset, count)
-                .await;
-            match &result {
-                Ok(values) => {
-                    let wrong = values.iter().find(|value| misled(Ok(value)));
-                    self.link.note(Ok(wrong.unwrap_or(&Value::Nil)));
-                }
-                Err(error) => self.link.note(Err(error)),
-            }
-            result
-        })
-    }
-
-    fn get_db(&self) -> i64 {
-        self.connection.get_db()
-    }
 }
 
 impl Store {
@@ -468,8 +358,7 @@ impl Partition {
             self.load(script).await?;
             result = connection.send_packed_command(&cmd).await;
         }
-        metrics::histogram!("redis_command_duration_seconds", "command" => script.name())
-            .record(began.elapsed().as_secs_f64());
+        timed(script.name(), began);
         self.link.note(result.as_ref());
         match result? {
             Value::ServerError(error) => Err(RedisError::from(error).into()),
@@ -519,39 +408,6 @@ impl Partition {
             value => Ok(value),
         }
     }
-}
-
-/// Whether the server that answered is the wrong one, so that its connection is of no more use.
-fn misled(result: Result<&Value, &RedisError>) -> bool {
-    match result {
-        Ok(Value::ServerError(error)) => is_misled(&RedisError::from(error.clone())),
-        Ok(_) => false,
-        Err(error) => is_misled(error),
-    }
-}
-
-/// Whether Redis does not know the script that was called.
-pub(crate) fn forgotten(result: Result<&Value, &RedisError>) -> bool {
-    match result {
-        Ok(Value::ServerError(error)) => error.code() == "NOSCRIPT",
-        Ok(_) => false,
-        Err(error) => error.code() == Some("NOSCRIPT"),
-    }
-}
-
-/// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`.
-pub(crate) async fn info(
-    connection: &mut impl ConnectionLike,
-    section: &str,
-    field: &str,
-) -> Result<Option<String>, StoreError> {
-    let text: String = redis::cmd("INFO")
-        .arg(section)
-        .query_async(connection)
-        .await?;
-    let mut lines = text.lines();
-    let found = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    Ok(found.map(|value| value.trim().to_owned()))
 }
 
 async fn refuse_eviction(connection: &mut ConnectionManager) -> Result<(), StoreError> {

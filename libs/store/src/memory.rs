@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::link::Link;
+use crate::shared::Link;
 use crate::{Partition, Store, StoreError};
 
 /// How long a look at Redis' memory holds good.
@@ -43,6 +43,15 @@ impl MemoryWatch {
     }
 }
 
+/// Redis' memory, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// What it uses.
+    pub used: u64,
+    /// What it may use; `None` where it does not say.
+    pub limit: Option<u64>,
+}
+
 async fn used_memory(link: &Link) -> Result<u64, StoreError> {
     let used = link.info("memory", "used_memory").await?;
     Ok(used.and_then(|text| text.parse().ok()).unwrap_or(0))
@@ -55,6 +64,21 @@ impl Store {
     /// Redis is away.
     pub async fn used_memory(&self) -> Result<u64, StoreError> {
         used_memory(&self.link).await
+    }
+
+    /// Memory that Redis uses, and may use: its `maxmemory`, else our budget, else that of its machine.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn memory(&self) -> Result<MemoryUse, StoreError> {
+        let info = self.server_info().await?;
+        let bytes = |field: &str| info.get(field)?.parse().ok().filter(|bytes| *bytes > 0);
+        Ok(MemoryUse {
+            used: bytes("used_memory").unwrap_or(0),
+            limit: bytes("maxmemory")
+                .or(self.limits.memory_budget)
+                .or_else(|| bytes("total_system_memory")),
+        })
     }
 
     /// The budget for submits, bytes; `None` = any.

@@ -5,7 +5,12 @@ use taskweir_domain::{Priority, QueueName, TaskType};
 
 pub(crate) const SUBMISSIONS: &str = "task_submissions_total";
 pub(crate) const HTTP: &str = "http_request_duration_seconds";
-pub(crate) const REDIS: &str = "redis_command_duration_seconds";
+pub(crate) const REDIS_MEMORY: &str = "redis_memory_used_bytes";
+pub(crate) const REDIS_LIMIT: &str = "redis_memory_limit_bytes";
+pub(crate) const MALFORMED: &str = "taskweir_malformed_entries";
+pub(crate) const OPERATIONS: &str = "taskweir_operations_running";
+pub(crate) const PAUSED: &str = "taskweir_queue_paused";
+pub(crate) const PARKED: &str = "taskweir_parked_tasks";
 pub(crate) const VERIFY_DIFFERENCES: &str = "taskweir_verify_differences";
 pub(crate) const VERIFY_TIME: &str = "taskweir_verify_timestamp_seconds";
 pub(crate) const BY_STATUS: &str = "tasks_by_status";
@@ -22,9 +27,9 @@ pub fn describe() {
     describe_counter!(SUBMISSIONS, Unit::Count, "Tasks accepted by this gateway.");
     describe_histogram!(HTTP, Unit::Seconds, "Time to answer HTTP requests.");
     describe_histogram!(
-        REDIS,
+        taskweir_store::REDIS_DURATION,
         Unit::Seconds,
-        "Time of script calls to Redis, queueing in this process included."
+        "Time of calls to Redis by script or command, queueing in this process included."
     );
     describe_gauge!(BY_STATUS, "Tasks by status, from the views.");
     describe_gauge!(IN_DLQ, "Tasks in the dead-letter queue, from the views.");
@@ -40,6 +45,21 @@ pub fn describe() {
         "Time between the latest event and the latest one the views have seen."
     );
     describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
+    describe_gauge!(REDIS_MEMORY, "Memory that Redis uses.");
+    describe_gauge!(
+        REDIS_LIMIT,
+        "Memory that Redis may use: its maxmemory, else MEMORY_BUDGET, else that of its machine."
+    );
+    describe_gauge!(
+        MALFORMED,
+        "Entries that were none of ours, skipped since the first start."
+    );
+    describe_gauge!(OPERATIONS, "Bulk operations under way.");
+    describe_gauge!(PAUSED, "1 where a queue is paused.");
+    describe_gauge!(
+        PARKED,
+        "Tasks that wait for a worker that knows their type."
+    );
     describe_gauge!(
         VERIFY_DIFFERENCES,
         "Differences that the latest `taskweir verify` found."

@@ -7,8 +7,8 @@ use taskweir_domain::Status;
 use taskweir_store::{Store, StoreError};
 
 use crate::metrics::{
-    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, OLDEST, PENDING, STREAM_BYTES, VERIFY_DIFFERENCES,
-    VERIFY_TIME, WORKERS,
+    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, MALFORMED, OLDEST, OPERATIONS, PARKED, PAUSED,
+    PENDING, REDIS_LIMIT, REDIS_MEMORY, STREAM_BYTES, VERIFY_DIFFERENCES, VERIFY_TIME, WORKERS,
 };
 
 /// A scrape that takes longer is answered without these gauges.
@@ -28,6 +28,8 @@ async fn set(store: &Store) -> Result<(), StoreError> {
             metrics::gauge!(BY_STATUS, "queue" => queue.clone(), "status" => status.as_str())
                 .set(overview.of(status) as f64);
         }
+        metrics::gauge!(PAUSED, "queue" => queue.clone()).set(f64::from(u8::from(overview.paused)));
+        metrics::gauge!(PARKED, "queue" => queue.clone()).set(overview.parked as f64);
         metrics::gauge!(IN_DLQ, "queue" => queue.clone()).set(overview.of(Status::Failed) as f64);
         for (priority, depth) in &overview.depths {
             let labels = [("queue", queue.clone()), ("priority", priority.to_string())];
@@ -51,6 +53,16 @@ async fn set(store: &Store) -> Result<(), StoreError> {
     if let Some(verified) = store.verified().await? {
         metrics::gauge!(VERIFY_DIFFERENCES).set(verified.differences as f64);
         metrics::gauge!(VERIFY_TIME).set(verified.at_ms as f64 / 1_000.0);
+    }
+    for (place, seen) in store.malformed().await? {
+        metrics::gauge!(MALFORMED, "place" => place).set(seen.count as f64);
+    }
+    let operations = store.running_operations().await?.len();
+    metrics::gauge!(OPERATIONS).set(operations as f64);
+    let memory = store.memory().await?;
+    metrics::gauge!(REDIS_MEMORY).set(memory.used as f64);
+    if let Some(limit) = memory.limit {
+        metrics::gauge!(REDIS_LIMIT).set(limit as f64);
     }
     // Refused on some managed servers: then the gauge is absent, and the scrape goes on.
     for (partition, bytes) in store.log_bytes().await.unwrap_or_default() {

@@ -18,6 +18,7 @@ mod dev;
 mod outage;
 mod peers;
 mod poison;
+mod prometheus;
 mod readme;
 mod retention;
 mod tls;

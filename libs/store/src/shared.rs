@@ -1,0 +1,193 @@
+//! The shared connection: who hears how each call went, and takes a new one where the old one is of no more use.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use redis::aio::{ConnectionLike, ConnectionManager};
+use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
+
+use crate::StoreError;
+use crate::error::is_misled;
+use crate::link::manager_config;
+
+/// The histogram of calls to Redis, by script or command.
+pub const REDIS_DURATION: &str = "redis_command_duration_seconds";
+
+/// Time-outs in a row after which a connection is given up, however healthy it looks.
+const MAX_TIMEOUTS: u32 = 3;
+
+/// The shared connection. It reconnects by itself when it breaks; what does not break it but makes it
+/// useless (a primary that became a replica, a peer that answers no more) makes us take a new one.
+#[derive(Clone)]
+pub(crate) struct Link {
+    client: Client,
+    current: Arc<RwLock<ConnectionManager>>,
+    timeouts: Arc<AtomicU32>,
+}
+
+impl Link {
+    pub(crate) fn new(client: Client, connection: ConnectionManager) -> Self {
+        Self {
+            client,
+            current: Arc::new(RwLock::new(connection)),
+            timeouts: Arc::default(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Shared {
+        Shared {
+            connection: self.current(),
+            link: self.clone(),
+        }
+    }
+
+    pub(crate) fn current(&self) -> ConnectionManager {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A field of a section of `INFO`.
+    pub(crate) async fn info(
+        &self,
+        section: &str,
+        field: &str,
+    ) -> Result<Option<String>, StoreError> {
+        info(&mut self.get(), section, field).await
+    }
+
+    /// Hears how a call went.
+    pub(crate) fn note(&self, result: Result<&Value, &RedisError>) {
+        let misled = misled(result);
+        let timed_out = result.is_err_and(RedisError::is_timeout);
+        let timeouts = if timed_out {
+            self.timeouts.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            self.timeouts.store(0, Ordering::Relaxed);
+            0
+        };
+        if !misled && timeouts < MAX_TIMEOUTS {
+            return;
+        }
+        self.timeouts.store(0, Ordering::Relaxed);
+        if let Ok(fresh) =
+            ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config())
+        {
+            tracing::warn!(misled, "the connection to Redis is replaced");
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+    }
+}
+
+/// The shared connection for a few commands: the link hears how each of them went.
+pub(crate) struct Shared {
+    connection: ConnectionManager,
+    link: Link,
+}
+
+impl ConnectionLike for Shared {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let result = self.connection.send_packed_command(cmd).await;
+            timed(name(cmd), began);
+            self.link.note(result.as_ref());
+            result
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipe: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let result = self
+                .connection
+                .send_packed_commands(pipe, offset, count)
+                .await;
+            timed("pipeline", began);
+            match &result {
+                Ok(values) => {
+                    let wrong = values.iter().find(|value| misled(Ok(value)));
+                    self.link.note(Ok(wrong.unwrap_or(&Value::Nil)));
+                }
+                Err(error) => self.link.note(Err(error)),
+            }
+            result
+        })
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
+    }
+}
+
+/// Notes how long a call took, queueing in this process included.
+pub(crate) fn timed(command: &'static str, began: Instant) {
+    metrics::histogram!(REDIS_DURATION, "command" => command).record(began.elapsed().as_secs_f64());
+}
+
+/// The name of a command as a label: those that are read with, and `other`.
+fn name(cmd: &Cmd) -> &'static str {
+    const KNOWN: [&str; 14] = [
+        "get",
+        "hget",
+        "hgetall",
+        "hmget",
+        "info",
+        "memory",
+        "ping",
+        "smembers",
+        "time",
+        "xrange",
+        "xrevrange",
+        "zrange",
+        "zrevrange",
+        "zrevrangebylex",
+    ];
+    let Some(redis::Arg::Simple(word)) = cmd.args_iter().next() else {
+        return "other";
+    };
+    let mut known = KNOWN.into_iter();
+    known
+        .find(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+        .unwrap_or("other")
+}
+
+/// Whether the server that answered is the wrong one, so that its connection is of no more use.
+pub(crate) fn misled(result: Result<&Value, &RedisError>) -> bool {
+    match result {
+        Ok(Value::ServerError(error)) => is_misled(&RedisError::from(error.clone())),
+        Ok(_) => false,
+        Err(error) => is_misled(error),
+    }
+}
+
+/// Whether Redis does not know the script that was called.
+pub(crate) fn forgotten(result: Result<&Value, &RedisError>) -> bool {
+    match result {
+        Ok(Value::ServerError(error)) => error.code() == "NOSCRIPT",
+        Ok(_) => false,
+        Err(error) => error.code() == Some("NOSCRIPT"),
+    }
+}
+
+/// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`.
+pub(crate) async fn info(
+    connection: &mut impl ConnectionLike,
+    section: &str,
+    field: &str,
+) -> Result<Option<String>, StoreError> {
+    let text: String = redis::cmd("INFO")
+        .arg(section)
+        .query_async(connection)
+        .await?;
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    Ok(found.map(|value| value.trim().to_owned()))
+}
