@@ -96,6 +96,7 @@ pub fn decide(
                 result: result.clone().filter(|json| !json.is_null()),
                 result_stored: None,
                 duration_ms: *duration_ms,
+                trace: None,
             }
             .into()
         }
@@ -207,6 +208,7 @@ fn failed(task: &Task, fence: &Fence, failure: &Failure) -> Event {
             attempt: fence.attempt,
             holder: Some(fence.holder.clone()),
             error,
+            trace: None,
         }
         .into();
     }
@@ -219,6 +221,7 @@ fn failed(task: &Task, fence: &Fence, failure: &Failure) -> Event {
         holder: fence.holder.clone(),
         error,
         delay_ms: (!task.cancelling()).then_some(delay_ms),
+        trace: None,
     }
     .into()
 }
@@ -236,6 +239,7 @@ fn lost(task: &Task, fence: Option<&Fence>) -> Event {
             attempt: task.attempt,
             holder,
             error: AttemptError::new(ErrorKind::CrashLoop, None, message),
+            trace: None,
         }
         .into();
     }

@@ -47,6 +47,9 @@ pub struct TaskDetail {
     /// Who submitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
+    /// W3C `traceparent` of the span that submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// Start of the latest attempt, ms since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
@@ -120,6 +123,7 @@ impl TaskDetail {
             expires_ms: None,
             labels: BTreeMap::new(),
             actor: None,
+            trace: None,
             started_ms: None,
             ended_ms: None,
             holder: None,
@@ -144,6 +148,7 @@ impl TaskDetail {
                 self.expires_ms = body.expires_in_ms.map(|ms| ready_ms.saturating_add(ms));
                 self.labels = body.labels.clone();
                 self.actor = body.actor.clone();
+                self.trace.clone_from(&body.trace);
             }
             Event::Started(body) => {
                 self.started_ms = Some(now);

@@ -172,6 +172,7 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
             unique_key,
             labels,
             actor: None,
+            trace: None,
         }),
         _ => Err(reader.errors),
     }

@@ -121,6 +121,32 @@ impl Event {
     }
 }
 
+impl Event {
+    /// The same event with the span of its attempt; events that end no attempt stay as they are.
+    #[must_use]
+    pub fn traced(mut self, traceparent: Option<String>) -> Self {
+        match &mut self {
+            Self::Completed(body) => body.trace = traceparent,
+            Self::AttemptFailed(body) => body.trace = traceparent,
+            Self::DeadLettered(body) => body.trace = traceparent,
+            _ => {}
+        }
+        self
+    }
+
+    /// The `traceparent` it holds.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        match self {
+            Self::Submitted(body) => body.trace.as_deref(),
+            Self::Completed(body) => body.trace.as_deref(),
+            Self::AttemptFailed(body) => body.trace.as_deref(),
+            Self::DeadLettered(body) => body.trace.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 impl EventType {
     /// Whether it may come when nothing else is known of its task any more: retention forgets what has
     /// ended, and an old attempt may be refused later still.
@@ -177,6 +203,9 @@ pub struct Submitted {
     /// Who submitted it, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
+    /// W3C `traceparent` of the span that submitted it, where traces are exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 impl Submitted {
@@ -199,6 +228,7 @@ impl Submitted {
             unique_key: spec.unique_key.clone(),
             labels: spec.labels.clone(),
             actor: spec.actor.clone(),
+            trace: spec.trace.clone(),
         }
     }
 }
@@ -241,6 +271,9 @@ pub struct Completed {
     pub result_stored: Option<Stored>,
     /// How long the handler ran, ms, by the worker's monotonic clock.
     pub duration_ms: u64,
+    /// W3C `traceparent` of the attempt's span, where traces are exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// Body of `AttemptFailed`.
@@ -255,6 +288,9 @@ pub struct AttemptFailed {
     /// Time until the next attempt, ms from this event; absent where the task was being cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// W3C `traceparent` of the attempt's span, where traces are exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// Body of `Requeued`.
@@ -318,6 +354,9 @@ pub struct DeadLettered {
     pub holder: Option<Holder>,
     /// What went wrong.
     pub error: AttemptError,
+    /// W3C `traceparent` of the attempt's span, where traces are exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// What an event was part of, where a person asked for many tasks at once.

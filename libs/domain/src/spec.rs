@@ -45,6 +45,8 @@ pub struct TaskSpec {
     pub labels: BTreeMap<String, String>,
     /// Who submits it, where known.
     pub actor: Option<Actor>,
+    /// W3C `traceparent` of the span that submits it, where traces are exported.
+    pub trace: Option<String>,
 }
 
 impl TaskSpec {
@@ -68,6 +70,7 @@ impl TaskSpec {
             unique_key: None,
             labels: BTreeMap::new(),
             actor: None,
+            trace: None,
         }
     }
 

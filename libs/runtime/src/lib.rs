@@ -8,6 +8,7 @@ pub mod lifecycle;
 pub mod listen;
 pub mod readiness;
 pub mod telemetry;
+pub mod traces;
 
 pub use env::{Env, EnvError};
 pub use readiness::{Feeder, Readiness};

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::traces::{Endpoint, Traces};
 use crate::{Env, EnvError};
 
 /// How log lines look.
@@ -27,11 +31,36 @@ const BUCKETS: [f64; 17] = [
     600.0, 3_600.0,
 ];
 
-/// Starts logging by `LOG_FORMAT` and `RUST_LOG`. A second call in a process changes nothing.
+/// Spans of Taskweir have this target: exported where traces are, and never in the logs.
+const SPANS: &str = "taskweir_trace";
+
+/// Starts logging by `LOG_FORMAT` and `RUST_LOG`, and the export of traces where one is asked for: `service`
+/// is the name under which it appears. A second call in a process changes nothing.
+///
+/// # Errors
+/// A variable cannot be read. Must be called within the runtime.
+pub fn init(env: &Env, service: &str) -> anyhow::Result<Option<Traces>> {
+    let endpoint = Endpoint::from_env(env)?;
+    let traces = match &endpoint {
+        Some(endpoint) => Some(endpoint.open(service)?),
+        None => None,
+    };
+    init_logs_with(env, traces.as_ref())?;
+    if let Some(endpoint) = &endpoint {
+        endpoint.tell();
+    }
+    Ok(traces)
+}
+
+/// Starts logging alone.
 ///
 /// # Errors
 /// `LOG_FORMAT` or `RUST_LOG` cannot be read.
 pub fn init_logs(env: &Env) -> Result<(), EnvError> {
+    init_logs_with(env, None)
+}
+
+fn init_logs_with(env: &Env, traces: Option<&Traces>) -> Result<(), EnvError> {
     let format = env.read(
         "LOG_FORMAT",
         LogFormat::Pretty,
@@ -46,17 +75,30 @@ pub fn init_logs(env: &Env) -> Result<(), EnvError> {
     let filter = env.read("RUST_LOG", EnvFilter::new(DEFAULT_FILTER), takes, |text| {
         EnvFilter::try_new(text).ok()
     })?;
+    let no_spans = format!("{SPANS}=off").parse().expect("a directive");
+    let filter = filter.add_directive(no_spans);
     let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(colours)
-        .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Pretty => builder.with_target(false).compact().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines = match format {
+        LogFormat::Pretty => lines.with_target(false).compact().boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // Spans of others, the exporter's own above all, would be exported without end.
+    let spans = traces.map(|traces| {
+        let ours = Targets::new().with_target(SPANS, LevelFilter::TRACE);
+        tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(ours)
+    });
+    let subscriber = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .with(spans);
     // Set by an earlier call: logs go on as they do.
-    drop(started);
+    subscriber.try_init().ok();
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use redis::{
     Value,
 };
 use taskweir_domain::{PartitionIndex, TaskId};
+use tracing::Instrument;
 
 use crate::durability::Durability;
 use crate::error::StoreError;
@@ -20,7 +21,7 @@ use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
 use crate::scripts::Script;
-use crate::shared::{Link, forgotten, info, misled, timed};
+use crate::shared::{Link, forgotten, info, misled, redis_span, timed};
 use crate::{clock, entropy};
 
 /// Requests that may wait for one connection's turn.
@@ -345,6 +346,17 @@ impl Partition {
 
     /// Runs a script: `fill` appends keys, then arguments.
     pub(crate) async fn eval(
+        &self,
+        script: Script,
+        keys: usize,
+        fill: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        self.call(script, keys, fill)
+            .instrument(redis_span("EVALSHA", script.name()))
+            .await
+    }
+
+    async fn call(
         &self,
         script: Script,
         keys: usize,

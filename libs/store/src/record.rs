@@ -14,6 +14,7 @@
 //! | `d` | due time, ms |
 //! | `j` | was parked in this life |
 //! | `u` | hash of the unique key |
+//! | `T` | W3C traceparent of its submit |
 //! | `y` | when it expires unless it has started, ms |
 //! | `k` | latest settled attempt whose task went on: `attempt:holder` |
 //! | `c` | nonce and outcome of the latest command of a person |

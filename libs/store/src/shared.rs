@@ -7,6 +7,8 @@ use std::time::Instant;
 use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
 
+use tracing::{Instrument, Span};
+
 use crate::StoreError;
 use crate::error::is_misled;
 use crate::link::manager_config;
@@ -91,8 +93,10 @@ impl ConnectionLike for Shared {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
             let began = Instant::now();
-            let result = self.connection.send_packed_command(cmd).await;
-            timed(name(cmd), began);
+            let command = name(cmd);
+            let sent = self.connection.send_packed_command(cmd);
+            let result = sent.instrument(redis_span(command, "")).await;
+            timed(command, began);
             self.link.note(result.as_ref());
             result
         })
@@ -106,10 +110,8 @@ impl ConnectionLike for Shared {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let began = Instant::now();
-            let result = self
-                .connection
-                .send_packed_commands(pipe, offset, count)
-                .await;
+            let sent = self.connection.send_packed_commands(pipe, offset, count);
+            let result = sent.instrument(redis_span("pipeline", "")).await;
             timed("pipeline", began);
             match &result {
                 Ok(values) => {
@@ -125,6 +127,16 @@ impl ConnectionLike for Shared {
     fn get_db(&self) -> i64 {
         self.connection.get_db()
     }
+}
+
+/// A span for a call of Redis, within a span of ours; else none. By the conventions for databases.
+pub(crate) fn redis_span(operation: &'static str, what: &'static str) -> Span {
+    if Span::current().is_disabled() {
+        return Span::none();
+    }
+    tracing::info_span!(target: "taskweir_trace", "redis", otel.name = format!("{operation} {what}"), otel.kind = "client",
+        db.system.name = "redis", db.operation.name = operation, db.stored_procedure.name = what,
+        messaging.destination.name = tracing::field::Empty)
 }
 
 /// Notes how long a call took, queueing in this process included.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use taskweir_domain::{PartitionIndex, TaskId, TaskSpec};
+use tracing::Instrument;
 
 use crate::ops::{Idempotency, MAX_BATCH, Reservation, Submission, SubmitOutcome, sha256};
+use crate::shared::redis_span;
 use crate::{Partition, Store, StoreError};
 
 type Answer = Result<SubmitOutcome, Arc<StoreError>>;
@@ -152,6 +154,13 @@ impl Submitter {
     /// # Panics
     /// The id is of a partition that this layout does not have.
     pub async fn submit(&self, submission: Submission) -> Answer {
+        // As its caller sees it: the wait for its turn, and the shared call.
+        let span = redis_span("EVALSHA", "submit");
+        span.record("messaging.destination.name", submission.spec.queue.as_str());
+        self.hand_in(submission).instrument(span).await
+    }
+
+    async fn hand_in(&self, submission: Submission) -> Answer {
         let (answer, answered) = oneshot::channel();
         let queue = &self.partitions[usize::from(submission.id.partition().0)];
         let waiting = Waiting { submission, answer };

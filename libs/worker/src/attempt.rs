@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use taskweir_domain::{ErrorKind, Fence, Json, Task, TaskId};
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span};
 
 use crate::TaskError;
 use crate::context::{CancelReason, Context};
@@ -28,6 +29,8 @@ pub(crate) struct Ended {
     /// `None`: dropped because its lease was lost; there is nothing to settle.
     pub(crate) result: Option<Result<Option<Json>, TaskError>>,
     pub(crate) duration: Duration,
+    /// W3C `traceparent` of the attempt's span, where traces are exported.
+    pub(crate) trace: Option<String>,
 }
 
 /// What an attempt needs.
@@ -39,6 +42,8 @@ pub(crate) struct Attempt {
     pub(crate) handler: Arc<dyn AnyHandler>,
     pub(crate) payload: Result<Json, TaskError>,
     pub(crate) ended: mpsc::UnboundedSender<Ended>,
+    /// The attempt, as traces show it: what the handler opens is within it.
+    pub(crate) span: Span,
 }
 
 impl Attempt {
@@ -47,7 +52,16 @@ impl Attempt {
         let began = Instant::now();
         let result = match &self.payload {
             Err(error) => Some(Err(error.clone())),
-            Ok(payload) => self.guarded(payload).await,
+            Ok(payload) => self.guarded(payload).instrument(self.span.clone()).await,
+        };
+        let trace = taskweir_trace::of(&self.span);
+        match &result {
+            Some(Ok(_)) => self.span.record("otel.status_code", "OK"),
+            Some(Err(error)) => {
+                self.span.record("otel.status_code", "ERROR");
+                self.span.record("error.type", error.group())
+            }
+            None => self.span.record("error.type", "lease_lost"),
         };
         let ended = Ended {
             id: self.context.id,
@@ -57,6 +71,7 @@ impl Attempt {
             task: self.task,
             result,
             duration: began.elapsed(),
+            trace,
         };
         // The engine is gone only when the worker was torn down; the lease then tells the story.
         self.ended.send(ended).ok();

@@ -55,6 +55,11 @@ impl TaskError {
         self
     }
 
+    /// The class it is grouped by.
+    pub(crate) fn group(&self) -> &str {
+        self.class.as_deref().unwrap_or(self.kind.as_str())
+    }
+
     pub(crate) const fn is_fatal(&self) -> bool {
         self.kind.is_fatal()
     }

@@ -374,6 +374,7 @@ impl Fetcher {
             .record(now_ms.saturating_sub(work.since_ms) as f64 / 1_000.0);
         tracing::info!(task.id = %work.id, task.type = %work.task_type, attempt = begun.attempt,
             worker = %lane.config.id, "📋 ASSIGNED");
+        let span = attempt_span(&work, place, begun.attempt, begun.trace.as_deref());
         let started = Instant::now();
         let context = Context {
             id: work.id,
@@ -427,6 +428,7 @@ impl Fetcher {
             stream,
             handler,
             ended: self.ended_sender.clone(),
+            span,
         };
         let running = lane.handlers.spawn(attempt.run());
         if let Some(hand) = lane.hands.lock().get_mut(&key) {
@@ -469,6 +471,26 @@ async fn give_back(lane: &Lane, entries: &[Unclaiming]) {
     {
         tracing::debug!(%error, "entries could not be given back");
     }
+}
+
+/// A trace of its own for each attempt, linked to the one that submitted the task: by the conventions for
+/// messaging.
+fn attempt_span(
+    work: &ClaimedWork,
+    place: &taskweir_store::ReadyStream,
+    attempt: u32,
+    submitted: Option<&str>,
+) -> tracing::Span {
+    let span = tracing::info_span!(target: taskweir_trace::TARGET, parent: None, "process",
+        otel.name = format!("process {}", place.queue), otel.kind = "consumer", messaging.system = "taskweir",
+        messaging.operation.name = "process", messaging.operation.type = "process",
+        messaging.destination.name = %place.queue, messaging.message.id = %work.id,
+        taskweir.task.type = %work.task_type, taskweir.task.attempt = attempt,
+        otel.status_code = tracing::field::Empty, error.type = tracing::field::Empty);
+    if let Some(submitted) = submitted {
+        taskweir_trace::link(&span, submitted);
+    }
+    span
 }
 
 async fn put_aside(lane: &Lane, unknown: &[Parking], malformed: &[(usize, String)]) {

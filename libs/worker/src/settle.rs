@@ -177,7 +177,8 @@ fn decided(ended: &Ended, cancelled: bool) -> Finish {
     };
     let event = decide(Some(&task), &command, 0)
         .expect("the holder of an attempt may settle it")
-        .remove(0);
+        .remove(0)
+        .traced(ended.trace.clone());
     Finish {
         id: ended.id,
         stream: ended.stream,
@@ -209,16 +210,18 @@ fn note(
         FinishOutcome::Repeated | FinishOutcome::Changed => {}
     }
     let duration_ms = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
+    let trace_id = ended.trace.as_deref().and_then(taskweir_trace::trace_id);
     instruments.duration.record(ended.duration.as_secs_f64());
     match &finish.event {
         Event::Completed(_) => {
             instruments.completions.increment(1);
-            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms, "✅ COMPLETED");
+            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms,
+                trace_id, "✅ COMPLETED");
         }
         Event::AttemptFailed(body) => {
             instruments.failures.increment(1);
             tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms,
-                error.kind = %body.error.kind, error.message = %body.error.message, "❌ ERROR");
+                error.kind = %body.error.kind, error.message = %body.error.message, trace_id, "❌ ERROR");
             if let Some(delay_ms) = body.delay_ms {
                 instruments.retries.increment(1);
                 tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, delay_ms, "🔄 REQUEUED");

@@ -1,6 +1,7 @@
 //! From the environment to a running dashboard.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
@@ -17,6 +18,9 @@ use crate::gate::Gate;
 use crate::ticks::{Ticks, ticks};
 use crate::{actions, assets, guard, pages, sign_in};
 
+const TRACE_URL_TAKES: &str =
+    "a URL with {trace_id} in it, such as http://localhost:16686/trace/{trace_id}";
+
 /// What a dashboard is told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -30,6 +34,8 @@ pub struct Config {
     pub keys: ApiKeys,
     /// What is hidden of payloads and results, from `REDACT_FIELDS`.
     pub redaction: Redaction,
+    /// Where a trace is looked at, with `{trace_id}` in it, from `TRACE_URL`.
+    pub trace_url: Option<String>,
     /// Where it listens, from `DASHBOARD_ADDR`.
     pub listen: ListenAddress,
 }
@@ -47,6 +53,10 @@ impl Config {
             submit: taskweir_settings::submit(env)?,
             keys: ApiKeys::from_env(env)?,
             redaction: taskweir_settings::redaction(env)?,
+            trace_url: env.read("TRACE_URL", None, TRACE_URL_TAKES, |text| {
+                let url = text.starts_with("http://") || text.starts_with("https://");
+                (url && text.contains("{trace_id}")).then(|| Some(text.to_owned()))
+            })?,
             listen: ListenAddress::from_env(env, "DASHBOARD_ADDR", default)?,
         })
     }
@@ -70,6 +80,7 @@ impl Config {
             submitter: Submitter::new(&store),
             ticks: Ticks::new(&store),
             redaction: self.redaction,
+            trace_url: self.trace_url.map(Into::into),
             store,
             submit: self.submit,
             gate: Gate::new(self.keys, address.ip().is_loopback()),
@@ -100,6 +111,15 @@ pub(crate) struct State {
     pub(crate) gate: Gate,
     pub(crate) ticks: Ticks,
     pub(crate) redaction: Redaction,
+    trace_url: Option<Arc<str>>,
+}
+
+impl State {
+    /// Where a trace is looked at.
+    pub(crate) fn trace_url(&self, trace_id: &str) -> Option<String> {
+        let template = self.trace_url.as_ref()?;
+        Some(template.replace("{trace_id}", trace_id))
+    }
 }
 
 /// A dashboard, listening.

@@ -12,6 +12,10 @@ mod workers;
 
 use std::time::Instant;
 
+use poem::http::HeaderName;
+use tracing::Instrument;
+use tracing::field::Empty;
+
 use poem::endpoint::BoxEndpoint;
 use poem::web::Data;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
@@ -95,7 +99,21 @@ async fn timed<E: Endpoint<Output = Response>>(
 ) -> poem::Result<Response> {
     let began = Instant::now();
     let method = request.method().clone();
-    let response = next.call(request).await?;
+    let span = tracing::info_span!(target: taskweir_trace::TARGET, "http", otel.name = %method, otel.kind = "server",
+        http.request.method = %method, url.path = request.uri().path(), http.route = Empty,
+        http.response.status_code = Empty, otel.status_code = Empty);
+    taskweir_trace::adopt(&span, |name| request.header(name));
+    let mut response = next.call(request).instrument(span.clone()).await?;
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    for (name, value) in taskweir_trace::answer(&span) {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     let operation = response
         .data::<OperationId>()
         .map_or("other", |operation| operation.0);
@@ -127,6 +145,11 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
                 Err(refusal) => return Ok(refusal.into_response()),
             };
             let path = request.uri().path().to_owned();
+            if let Some(route) = calls.route(&path) {
+                let span = tracing::Span::current();
+                taskweir_trace::rename(&span, || format!("{} {route}", request.method()));
+                span.record("http.route", route);
+            }
             let query = request.uri().query().unwrap_or_default();
             // Probes answer whatever they are asked with.
             let negotiated = calls.has(&path) && !path.starts_with("/health/") && path != "/events";

@@ -46,6 +46,11 @@ impl Calls {
         Self(Arc::new(paths.collect()))
     }
 
+    /// The path of the document that a request fits, such as `/tasks/{id}`.
+    pub(crate) fn route(&self, path: &str) -> Option<String> {
+        self.find(path).map(|path| path.segments.join("/"))
+    }
+
     /// The path that fits best: one without parameters before one with.
     fn find(&self, path: &str) -> Option<&Path> {
         let asked: Vec<&str> = path.split('/').collect();

@@ -210,6 +210,8 @@ pub(crate) struct Task {
     pub(crate) worker: Option<String>,
     /// Who submitted it.
     pub(crate) actor: Option<String>,
+    /// The trace of its submit.
+    pub(crate) trace_id: Option<String>,
     /// When it was submitted.
     pub(crate) created_at: String,
     /// When it last changed.
@@ -224,6 +226,12 @@ pub(crate) struct Task {
     pub(crate) version: u64,
     /// Position of its latest event.
     pub(crate) position: String,
+}
+
+fn trace_id(traceparent: Option<&str>) -> Option<String> {
+    traceparent
+        .and_then(taskweir_trace::trace_id)
+        .map(ToOwned::to_owned)
 }
 
 fn base(id: TaskId, record: &Record, partitions: usize) -> Task {
@@ -259,6 +267,7 @@ fn base(id: TaskId, record: &Record, partitions: usize) -> Task {
             .as_ref()
             .map(|holder| holder.worker().to_owned()),
         actor: None,
+        trace_id: None,
         created_at: format_ms(task.first.ms),
         updated_at: format_ms(task.last.ms),
         started_at: None,
@@ -311,6 +320,7 @@ impl Task {
                 .as_ref()
                 .map(|holder| holder.worker().to_owned()),
             actor: detail.actor.as_ref().map(|actor| actor.0.clone()),
+            trace_id: trace_id(detail.trace.as_deref()),
             started_at: detail.started_ms.map(format_ms),
             ended_at: detail.ended_ms.map(format_ms),
             ..base(detail.id, record, partitions)
@@ -370,6 +380,8 @@ pub(crate) struct HistoryEvent {
     pub(crate) actor: Option<String>,
     /// Why it happened.
     pub(crate) cause: Option<String>,
+    /// The trace it belongs to.
+    pub(crate) trace_id: Option<String>,
     /// Where the task was after it.
     pub(crate) status: StatusWord,
     /// The whole body of the event.
@@ -390,6 +402,7 @@ impl HistoryEvent {
             worker: told.worker,
             actor: told.actor,
             cause: told.cause,
+            trace_id: trace_id(event.traceparent()),
             status: task.status().into(),
             detail: Any(body),
         }

@@ -7,6 +7,7 @@ use taskweir_domain::Position;
 use taskweir_runtime::Feeder;
 use taskweir_store::{Applied, Fold, FoldError, Keys, Partition, StoreError};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::begin::{BeginError, begin};
 
@@ -30,13 +31,19 @@ struct Projector {
     keys: Arc<Keys>,
     /// The fold and where the views are; `None` until Redis has told.
     begun: Option<(Fold, Position)>,
+    /// Steps so far: of so many, one is traced.
+    steps: u64,
 }
+
+/// One step of so many is traced: they are all alike.
+const TRACED: u64 = 100;
 
 pub(crate) async fn run(partition: Partition, readiness: Feeder, stop: CancellationToken) {
     let mut projector = Projector {
         keys: Arc::new(partition.keys().clone()),
         partition,
         begun: None,
+        steps: 0,
     };
     let mut pause = Duration::from_millis(50);
     loop {
@@ -97,7 +104,20 @@ impl Projector {
             tracing::warn!(count = malformed, after = %at, "skipped: entries of the log that are no events or continue no task");
             delta.malformed(malformed, next);
         }
-        match self.partition.apply(*at, next, &delta).await? {
+        let span = if self.steps.is_multiple_of(TRACED) {
+            tracing::info_span!(target: taskweir_trace::TARGET, parent: None, "project", otel.kind = "consumer",
+                messaging.system = "taskweir", messaging.operation.name = "project",
+                messaging.batch.message_count = read.entries.len(), taskweir.log.from = %at, taskweir.log.to = %next)
+        } else {
+            tracing::Span::none()
+        };
+        self.steps += 1;
+        match self
+            .partition
+            .apply(*at, next, &delta)
+            .instrument(span)
+            .await?
+        {
             Applied::Done => *at = next,
             // Another instance was faster, or a reply was lost: go on from where the views are.
             Applied::Moved(_) => self.begun = None,

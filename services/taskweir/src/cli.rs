@@ -103,6 +103,19 @@ pub enum Service {
     Dashboard,
 }
 
+impl Service {
+    /// Its name among traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "taskweir-gateway",
+            Self::Worker => "taskweir-worker",
+            Self::Projector => "taskweir-projector",
+            Self::Scheduler => "taskweir-scheduler",
+            Self::Dashboard => "taskweir-dashboard",
+        }
+    }
+}
+
 /// A call of a gateway.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {

@@ -38,7 +38,7 @@ impl Settings {
 
 /// Runs everything until Ctrl-C.
 pub async fn run() -> anyhow::Result<()> {
-    let process = Process::start()?;
+    let process = Process::start("taskweir")?;
     let env = &process.env;
     let told = env.text("REDIS_URL").is_some() || env.text("REDIS_HOST").is_some();
     let mut own = None;
@@ -73,9 +73,7 @@ pub async fn run() -> anyhow::Result<()> {
             }
         }
     };
-    process.stop.cancel();
-    process.beside.close();
-    process.beside.wait().await;
+    process.end().await;
     if let Some(own) = own {
         own.stop().await;
     }

@@ -9,7 +9,9 @@ macro_rules! redis {
         "  REDIS_URL                 redis://[user:password@]host:port, or
   REDIS_HOST, REDIS_PORT    [localhost, 6379]
   TASKWEIR_PREFIX           first part of every key [tw]
-  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]"
+  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]
+  JAEGER_HOST, JAEGER_PORT  where traces go by OTLP over gRPC [none, 4317], or
+  OTEL_EXPORTER_OTLP_ENDPOINT  http://host:port, which wins [none]"
     };
 }
 
@@ -100,6 +102,7 @@ pub const GATEWAY: &str = environment!(
 pub const DASHBOARD: &str = environment!(
     redis!(),
     listen!("DASHBOARD_ADDR", "127.0.0.1:5001"),
+    "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
     redact!(),
     retention!(),
     submit!()

@@ -2,6 +2,7 @@
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_runtime::access::ApiKeys;
+use taskweir_runtime::traces::Traces;
 use taskweir_runtime::{Env, Readiness, admin, lifecycle, telemetry};
 use taskweir_store::{Limits, Migrated, Store};
 use tokio_util::sync::CancellationToken;
@@ -20,13 +21,14 @@ pub struct Process {
     pub metrics: PrometheusHandle,
     /// What it runs beside its service.
     pub beside: TaskTracker,
+    traces: Option<Traces>,
 }
 
 impl Process {
     /// Starts logs, metrics and signals.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start(name: &str) -> anyhow::Result<Self> {
         let env = Env::process();
-        telemetry::init_logs(&env)?;
+        let traces = telemetry::init(&env, name)?;
         let metrics = telemetry::init_metrics()?;
         taskweir_gateway::metrics::describe();
         taskweir_worker::metrics::describe();
@@ -39,7 +41,18 @@ impl Process {
             stop,
             metrics,
             beside,
+            traces,
         })
+    }
+
+    /// Ends what runs beside the service, and sends the last traces.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.beside.close();
+        self.beside.wait().await;
+        if let Some(traces) = self.traces {
+            traces.close().await;
+        }
     }
 
     /// Serves probes and metrics where `METRICS_ADDR` says so.
@@ -67,7 +80,7 @@ impl Process {
 
 /// Runs a service until it is told to stop.
 pub async fn run(service: Service) -> anyhow::Result<()> {
-    let process = Process::start()?;
+    let process = Process::start(service.name())?;
     let (env, stop) = (&process.env, process.stop.clone());
     let stopped = stop.clone();
     let work = async {
@@ -110,9 +123,7 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
             () = connecting_abandoned(&stopped) => {}
         }
     }
-    process.stop.cancel();
-    process.beside.close();
-    process.beside.wait().await;
+    process.end().await;
     Ok(())
 }
 

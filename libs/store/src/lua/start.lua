@@ -2,7 +2,7 @@
 -- KEYS  log, meta, expiry, ready stream × S, then per task: record, data
 -- ARGV  group, holder, lease ms, rest of the body of Started after the attempt, S, queue × S,
 --       then per task: id, stream (1..S), entry, '1' if the payload is needed
--- Returns per task: {'started', attempt, failures, losses, limits, source, payload, hash of its unique key},
+-- Returns per task: {'started', attempt, failures, losses, limits, source, payload, hash of its unique key, traceparent},
 --       source: 'none' (not asked for) | 'data' (the payload itself) | 'body' (the body of Submitted) |
 --       'lost';
 --       {'expired'} (too late to start: to be ended by expire) | {'paused'} |
@@ -15,7 +15,7 @@ for i = 1, streams do paused[i] = redis.call('HGET', meta, 'pause:' .. ARGV[5 + 
 local out, a, k = {}, 5 + streams, 3 + streams
 while ARGV[a + 1] do
   local id, s, entry, record = ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3], KEYS[k + 1]
-  local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'a', 'h', 'f', 'l', 'r', 'o', 'u', 'y')
+  local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'a', 'h', 'f', 'l', 'r', 'o', 'u', 'y', 'T')
   local named = r[4] == entry
   local attempt
   if named and r[1] == 'pending' then
@@ -49,7 +49,7 @@ while ARGV[a + 1] do
         if first then source, payload = 'body', first[2][10] else source = 'lost' end
       end
     end
-    out[#out + 1] = {'started', attempt, r[7] or 0, r[8] or 0, r[9], source, payload, r[11] or ''}
+    out[#out + 1] = {'started', attempt, r[7] or 0, r[8] or 0, r[9], source, payload, r[11] or '', r[13] or ''}
   end
   a, k = a + 4, k + 2
 end

@@ -5,7 +5,8 @@
 -- ARGV  Q, most ready and parked tasks of a queue (0 = any, -1 = no memory left for any), queue name × Q, then per task:
 --       id, queue (1..Q), stream (1..3Q), body of Submitted, type, priority, limits, 'ready' | 'later',
 --       delay ms, run-at ms (0 = none), payload for the ready entry, payload for the data key,
---       expires-in ms (0 = never), hash of the unique key, hash of the body under the idempotency key
+--       expires-in ms (0 = never), hash of the unique key, hash of the body under the idempotency key,
+--       traceparent (empty: none)
 -- Returns per task: {'accepted' | 'repeated', first position}
 --       {'same' | 'conflict', id} the idempotency key was used, with the same body or another
 --       {'duplicate', id} another task holds the unique key; {'full', length} the queue is;
@@ -60,6 +61,7 @@ while ARGV[a + 1] do
       redis.call('HSET', record, 'y', at + ARGV[a + 13])
       redis.call('ZADD', expiry, at + ARGV[a + 13], id)
     end
+    if ARGV[a + 16] ~= '' then redis.call('HSET', record, 'T', ARGV[a + 16]) end
     if unique ~= record then
       redis.call('SET', unique, id)
       redis.call('HSET', record, 'u', ARGV[a + 14])
@@ -67,6 +69,6 @@ while ARGV[a + 1] do
     if idem ~= record then redis.call('SET', idem, id .. ' ' .. ARGV[a + 15], 'PX', 86400000) end
     out[#out + 1] = {'accepted', position}
   end
-  a, k = a + 15, k + 5
+  a, k = a + 16, k + 5
 end
 return out

@@ -45,6 +45,8 @@ pub struct Begun {
     pub payload: Payload,
     /// Hash of the task's unique key.
     pub unique: Option<String>,
+    /// W3C `traceparent` of the span that submitted it.
+    pub trace: Option<String>,
 }
 
 /// What became of a start.
@@ -124,6 +126,7 @@ pub(crate) fn read(reader: Reader, answer: redis::Value) -> Result<StartOutcome,
             limits: unpack_limits(&reader.text(next())?)?,
             payload: payload(reader, next(), next())?,
             unique: Some(reader.text(next())?).filter(|hash| !hash.is_empty()),
+            trace: Some(reader.text(next())?).filter(|trace| !trace.is_empty()),
         }),
         "expired" => StartOutcome::Expired,
         "paused" => StartOutcome::Paused,

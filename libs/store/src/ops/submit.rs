@@ -208,6 +208,7 @@ impl Partition {
                             .as_ref()
                             .map_or("", |idempotency| &idempotency.body),
                     );
+                    cmd.arg(spec.trace.as_deref().unwrap_or_default());
                 }
             })
             .await?;

@@ -182,6 +182,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
                     result: None,
                     result_stored: None,
                     duration_ms: 1,
+                    trace: None,
                 }
                 .into(),
             )
@@ -195,6 +196,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
                     holder,
                     error,
                     delay_ms,
+                    trace: None,
                 }
                 .into(),
             )
@@ -208,6 +210,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
                     attempt,
                     holder: Some(holder),
                     error,
+                    trace: None,
                 }
                 .into(),
             )
@@ -239,6 +242,7 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
                     attempt,
                     holder: Some(holder),
                     error,
+                    trace: None,
                 }
                 .into(),
             )

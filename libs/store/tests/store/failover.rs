@@ -31,6 +31,7 @@ fn completion(running: &Running, holder: Holder) -> Finish {
         result: None,
         result_stored: None,
         duration_ms: 1,
+        trace: None,
     };
     let mut fence = running.fence.clone();
     fence.holder = holder;

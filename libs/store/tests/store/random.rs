@@ -123,6 +123,7 @@ impl Traffic {
                 result: None,
                 result_stored: None,
                 duration_ms: 1,
+                trace: None,
             };
             let finish = taskweir_store::Finish {
                 id: running.id,

@@ -33,7 +33,20 @@ fn pretty(text: &str, hide: impl FnOnce(&mut serde_json::Value)) -> String {
     pretty
 }
 
-fn facts(story: &Story, now_ms: u64) -> Markup {
+/// A trace by its id, as a link where the dashboard knows where it can be looked at.
+fn trace(state: &State, traceparent: Option<&str>) -> Markup {
+    let id = traceparent.and_then(|text| text.split('-').nth(1));
+    html! {
+        @if let Some(id) = id {
+            @match state.trace_url(id) {
+                Some(url) => a.mono href=(url) { (id) },
+                None => span.mono { (id) },
+            }
+        }
+    }
+}
+
+fn facts(state: &State, story: &Story, now_ms: u64) -> Markup {
     let detail = &story.detail;
     let task = &detail.task;
     let retry = &task.limits.retry;
@@ -63,6 +76,7 @@ fn facts(story: &Story, now_ms: u64) -> Markup {
                     (format!("{:.0} %", progress.percent)) " " (progress.message.as_deref().unwrap_or_default())
                 } }
             }
+            @if detail.trace.is_some() { div { dt { "Trace of its submit" } dd { (trace(state, detail.trace.as_deref())) } } }
             @for (name, value) in &detail.labels { div { dt { "Label " (name) } dd { (value) } } }
         }
     }
@@ -158,7 +172,7 @@ pub(crate) async fn task_page(
             div.card.notice role="status" { "This is how it was after event " (version) ", at " (format_ms(detail.task.last.ms)) "." }
         }
         (history::way(shown, now_ms))
-        div.card { (facts(shown, now_ms)) }
+        div.card { (facts(state, shown, now_ms)) }
         @if let Some(error) = &detail.error {
             h2 { "Latest error" }
             div.card { span.error { (error.class()) } " " (error.message) }
@@ -166,7 +180,7 @@ pub(crate) async fn task_page(
         @if at.is_none() { (buttons(visitor, detail)) }
         h2 { "History" }
         (slider(&story, at))
-        (history::table(&story, at, &state.redaction))
+        (history::table(state, &story, at))
         h2 { "Data" }
         div.card { pre tabindex="0" { (pretty(data.as_deref().unwrap_or("null"), hide)) } }
         @if let Some(result) = &result {

@@ -10,7 +10,7 @@ fn blocks(readme: &str) -> Vec<(String, String)> {
         .split("## A walk with curl")
         .nth(1)
         .unwrap()
-        .split("\n## ")
+        .split("The same from the command line:")
         .next()
         .unwrap();
     let mut pieces = walk.split("```");

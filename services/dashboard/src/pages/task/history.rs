@@ -1,10 +1,11 @@
 //! The events of a task: as a table, and as the way through its states.
 
 use maud::{Markup, html};
-use taskweir_domain::{Recorded, Redaction, Status, TaskDetail, format_ms};
+use taskweir_domain::{Recorded, Status, TaskDetail, format_ms};
 use taskweir_store::Story;
 
-use super::pretty;
+use super::{pretty, trace};
+use crate::app::State;
 use crate::components::{span, state_badge};
 use crate::url;
 
@@ -75,7 +76,7 @@ pub(super) fn way(story: &Story, now_ms: u64) -> Markup {
 }
 
 /// Every event, oldest first; `at` is the one as of which the page shows the task.
-pub(super) fn table(story: &Story, at: Option<u64>, redaction: &Redaction) -> Markup {
+pub(super) fn table(state: &State, story: &Story, at: Option<u64>) -> Markup {
     let id = story.detail.id;
     html! {
         div.scroll tabindex="0" role="region" aria-label="History" {
@@ -116,7 +117,8 @@ pub(super) fn table(story: &Story, at: Option<u64>, redaction: &Redaction) -> Ma
                                 details id=(format!("event-{}", recorded.version)) {
                                     summary { "body" }
                                     p.mono { "position " (recorded.position) }
-                                    pre tabindex="0" { (pretty(row.body, |body| redaction.apply_to_body(body))) }
+                                    @if recorded.event.traceparent().is_some() { p { "trace " (trace(state, recorded.event.traceparent())) } }
+                                    pre tabindex="0" { (pretty(row.body, |body| state.redaction.apply_to_body(body))) }
                                 }
                             }
                         }

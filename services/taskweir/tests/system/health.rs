@@ -1,0 +1,142 @@
+//! What probes say when something is wrong: docs/HEALTH.md.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use taskweir_testkit::{eventually_within, free_port};
+
+use crate::fleet::Fleet;
+
+const SOON: Duration = Duration::from_secs(40);
+
+async fn probe(fleet: &Fleet, url: &str) -> Option<(u16, String)> {
+    let answer = fleet.http.get(url).send().await.ok()?;
+    Some((answer.status().as_u16(), answer.text().await.ok()?))
+}
+
+/// Waits until a probe answers so, and gives what it says.
+async fn answers(fleet: &Fleet, url: &str, status: u16) -> String {
+    eventually_within(SOON, &format!("{url} answers {status}"), async || {
+        let (found, said) = probe(fleet, url).await?;
+        (found == status).then_some(said)
+    })
+    .await
+}
+
+async fn trouble(fleet: &Fleet, what: &str) {
+    eventually_within(SOON, what, async || {
+        let health = fleet.get("/health").await;
+        let troubles = health["troubles"].to_string();
+        (health["status"] == "degraded" && troubles.contains(what)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_and_goes_when_it_is_there() {
+    let mut fleet = Fleet::start("10").await;
+    trouble(&fleet, "no worker is active").await;
+    let worker = fleet.spawn("worker", &[("WORKER_QUEUES", "mail")]);
+    fleet.submit(&json!({ "type": "echo" })).await;
+    trouble(
+        &fleet,
+        "queue default has 1 ready tasks and no worker takes from it",
+    )
+    .await;
+    let _second = fleet.spawn("worker", &[]);
+    fleet
+        .submit(&json!({ "type": "nobody-knows", "queue": "mail" }))
+        .await;
+    trouble(
+        &fleet,
+        "queue mail has 1 tasks of types that no worker knows",
+    )
+    .await;
+    drop(worker);
+    // Without a projector the views stay where they are.
+    fleet.settled(SOON).await;
+    fleet.services.pop().unwrap().kill();
+    let partition = &fleet.store.partitions()[0];
+    let (end, _) = partition.log_end().await.unwrap();
+    let later = format!("{}-0", end.ms + 61_000);
+    let added = fleet
+        .redis
+        .cli(&["XADD", &partition.keys().log(), &later, "x", "y"]);
+    assert_eq!(added, later);
+    trouble(&fleet, "is a projector running?").await;
+    let _projector = fleet.spawn("projector", &[]);
+    eventually_within(SOON, "the views are back", async || {
+        let health = fleet.get("/health").await;
+        (!health["troubles"].to_string().contains("projector")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_redis_away_processes_live_and_are_not_ready() {
+    let mut fleet = Fleet::start("10").await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let _worker = fleet.spawn("worker", &[("METRICS_ADDR", &address)]);
+    let (gateway, worker) = (fleet.base.clone(), format!("http://{address}"));
+    answers(&fleet, &format!("{worker}/health/ready"), 200).await;
+    fleet.redis.kill();
+    let said = answers(&fleet, &format!("{gateway}/health"), 503).await;
+    let health: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(health["status"], "down");
+    answers(&fleet, &format!("{gateway}/health/ready"), 503).await;
+    let said = answers(&fleet, &format!("{worker}/health/ready"), 503).await;
+    assert!(said.contains("worker"), "{said}");
+    for live in [&gateway, &worker] {
+        assert_eq!(
+            probe(&fleet, &format!("{live}/health/live"))
+                .await
+                .unwrap()
+                .0,
+            200
+        );
+    }
+    fleet.redis.restart();
+    for ready in [&gateway, &worker] {
+        answers(&fleet, &format!("{ready}/health/ready"), 200).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_newer_program_stops_the_projector_with_an_alarm() {
+    let mut fleet = Fleet::start("10").await;
+    fleet.services.pop().unwrap().kill();
+    let address = format!("127.0.0.1:{}", free_port());
+    let _projector = fleet.spawn("projector", &[("METRICS_ADDR", &address)]);
+    let ready = format!("http://{address}/health/ready");
+    answers(&fleet, &ready, 200).await;
+    let log = fleet.store.partitions()[0].keys().log();
+    let id = fleet.store.mint().to_string();
+    let add = [
+        "XADD",
+        &log,
+        "*",
+        "t",
+        "Teleported.7",
+        "i",
+        &id,
+        "n",
+        "1",
+        "b",
+        "",
+        "d",
+        "{}",
+    ];
+    assert!(fleet.redis.cli(&add).contains('-'));
+    let said = answers(&fleet, &ready, 503).await;
+    assert!(
+        said.contains("Teleported.7") && said.contains("upgrade the projector"),
+        "{said}"
+    );
+    assert_eq!(
+        probe(&fleet, &format!("http://{address}/health/live"))
+            .await
+            .unwrap()
+            .0,
+        200
+    );
+}
