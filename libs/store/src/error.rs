@@ -44,6 +44,14 @@ impl StoreError {
         )
     }
 
+    /// Whether a migration mends it.
+    pub(crate) const fn wants_migration(&self) -> bool {
+        matches!(
+            self,
+            Self::Layout(LayoutError::Absent { .. } | LayoutError::Old { .. })
+        )
+    }
+
     pub(crate) fn reply(what: &'static str, detail: impl Into<String>) -> Self {
         Self::Reply {
             what,

@@ -9,9 +9,14 @@ use taskweir_domain::{PartitionIndex, Priority, QueueName, Status, TaskId, TaskT
 /// Version of the views that this program reads and writes.
 pub const VIEW_VERSION: u32 = 2;
 
-/// The key of the layout itself; the only one without a tag. Hash.
+/// The key of the layout itself; without a tag, as its lock. Hash.
 pub(crate) fn schema(prefix: &str) -> String {
     format!("{prefix}:schema")
+}
+
+/// The lock of a migration; in the slot of the layout. String.
+pub(crate) fn migrating(prefix: &str) -> String {
+    format!("{prefix}:migrating")
 }
 
 /// The keys of one partition.

@@ -224,10 +224,11 @@ impl Store {
         })
     }
 
-    /// Connects as [`Store::connect`] does, and waits while Redis is away or loading.
+    /// Connects as [`Store::connect`] does, and waits while Redis is away or loading, or has no layout yet or
+    /// an older one: somebody runs `taskweir migrate`.
     ///
     /// # Errors
-    /// What waiting does not mend: a server that evicts keys, a layout that is not ours, a
+    /// What waiting does not mend: a server that evicts keys, a layout that is newer or damaged, a
     /// password that is wrong.
     pub async fn connect_waiting(
         settings: &RedisSettings,
@@ -237,7 +238,7 @@ impl Store {
         let mut said = None::<Instant>;
         loop {
             match Self::connect(settings, limits).await {
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() || error.wants_migration() => {
                     if said.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
                         tracing::warn!(redis = %settings.address(), %error, "waiting for Redis");
                         said = Some(Instant::now());

@@ -1,10 +1,12 @@
 //! Migrations of the layout, and the check at every start.
 
+use std::time::Duration;
+
 use redis::aio::ConnectionManager;
 
 use crate::error::StoreError;
-use crate::keys;
 use crate::link::{RedisSettings, connect};
+use crate::{entropy, keys};
 
 /// Version of the layout this program needs.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -156,10 +158,65 @@ pub async fn migrate(
         return Err(LayoutError::Partitions(options.partitions).into());
     }
     let mut connection = connect(settings).await?;
+    let lock = Lock::take(&mut connection, &settings.prefix).await?;
+    let migrated = apply(&mut connection, settings, options).await;
+    lock.release(&mut connection).await?;
+    migrated
+}
+
+/// One migration at a time; forgotten after a while, should its holder die.
+struct Lock {
+    key: String,
+    nonce: String,
+}
+
+/// How long a lock is held at most, ms: far longer than any migration takes.
+const LOCK_MS: u64 = 120_000;
+
+impl Lock {
+    async fn take(connection: &mut ConnectionManager, prefix: &str) -> Result<Self, StoreError> {
+        let lock = Self {
+            key: keys::migrating(prefix),
+            nonce: entropy::nonce(),
+        };
+        let mut said = false;
+        loop {
+            let taken: Option<String> = redis::cmd("SET")
+                .arg(&lock.key)
+                .arg(&lock.nonce)
+                .arg("NX")
+                .arg("PX")
+                .arg(LOCK_MS)
+                .query_async(connection)
+                .await?;
+            if taken.is_some() {
+                return Ok(lock);
+            }
+            if !std::mem::replace(&mut said, true) {
+                tracing::info!("another migration is under way: waiting for its end");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn release(self, connection: &mut ConnectionManager) -> Result<(), StoreError> {
+        let ours = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
+        redis::Script::new(ours)
+            .key(&self.key)
+            .arg(&self.nonce)
+            .invoke_async::<()>(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+async fn apply(
+    connection: &mut ConnectionManager,
+    settings: &RedisSettings,
+    options: MigrateOptions,
+) -> Result<Migrated, StoreError> {
     let schema = keys::schema(&settings.prefix);
-    let from = version(&mut connection, &settings.prefix)
-        .await?
-        .unwrap_or(0);
+    let from = version(connection, &settings.prefix).await?.unwrap_or(0);
     if from > LAYOUT_VERSION {
         return Err(LayoutError::New { found: from }.into());
     }
@@ -174,16 +231,16 @@ pub async fn migrate(
             .key(&schema)
             .arg(options.partitions)
             .arg(&suffixes)
-            .invoke_async::<()>(&mut connection)
+            .invoke_async::<()>(connection)
             .await?;
         redis::cmd("HSET")
             .arg(&schema)
             .arg("version")
             .arg(number)
-            .query_async::<()>(&mut connection)
+            .query_async::<()>(connection)
             .await?;
     }
-    let suffixes = check(&mut connection, &settings.prefix).await?;
+    let suffixes = check(connection, &settings.prefix).await?;
     Ok(Migrated {
         from,
         to: LAYOUT_VERSION,

@@ -19,6 +19,19 @@ pub fn variable(name: &str) -> String {
     std::env::var(name).expect("set by the process that started this one")
 }
 
+/// How much a test does, where a variable does not ask for more.
+///
+/// # Panics
+/// The variable is no number.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no Env; this is their one place"
+)]
+pub fn scale(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// Partitions of the layouts that tests make where they do not care: `PARTITIONS` of the environment,
 /// so that the same suite runs with one and with several.
 ///

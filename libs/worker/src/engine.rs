@@ -46,6 +46,8 @@ pub(crate) struct Lane {
     pub(crate) hands: Hands,
     /// Free hands of the whole process, shared by its lanes.
     pub(crate) slots: Arc<Semaphore>,
+    /// One suspect at a time runs in the whole process: see [`crate::suspects`].
+    pub(crate) suspects: Arc<Semaphore>,
     pub(crate) paused: Arc<Mutex<BTreeSet<QueueName>>>,
     /// Where handlers run.
     pub(crate) handlers: Handle,
@@ -87,6 +89,7 @@ pub(crate) async fn run(
     };
     let config = Arc::new(config);
     let slots = Arc::new(Semaphore::new(config.concurrency));
+    let suspects = Arc::new(Semaphore::new(1));
     let fetching = TaskTracker::new();
     let upkeep = TaskTracker::new();
     let done = CancellationToken::new();
@@ -98,6 +101,7 @@ pub(crate) async fn run(
             partition,
             hands: Hands::default(),
             slots: Arc::clone(&slots),
+            suspects: Arc::clone(&suspects),
             paused: Arc::default(),
             handlers: handlers.clone(),
             stop: stop.clone(),

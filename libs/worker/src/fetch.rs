@@ -8,7 +8,7 @@ use taskweir_store::{
     Begun, Claimed, ClaimedWork, MAX_BATCH, Parking, Payload, StartOutcome, Starting, StoreError,
     Unclaiming, clock, entropy,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::attempt::{Attempt, Ended};
 use crate::context::Context;
@@ -16,6 +16,7 @@ use crate::engine::Lane;
 use crate::hands::Hand;
 use crate::metrics::InstrumentSet;
 use crate::settle::Settlements;
+use crate::suspects::{self, Admission};
 use crate::{TaskError, lottery, shutdown, upkeep};
 
 /// Longest wait of the idle reader. Short enough that a resumed queue is heard soon.
@@ -32,6 +33,8 @@ struct Begin {
     work: ClaimedWork,
     stream: usize,
     entry: String,
+    /// The right to run as the one suspect of the process.
+    alone: Option<OwnedSemaphorePermit>,
 }
 
 pub(crate) struct Fetcher {
@@ -48,6 +51,8 @@ pub(crate) struct Fetcher {
     waiting: Option<Waiting>,
     pause: Duration,
     reconcile_at: Instant,
+    /// Looks for nothing new until then.
+    shy_until: Instant,
 }
 
 /// Runs a partition's loop until the worker stops and its hands are empty.
@@ -68,6 +73,7 @@ pub(crate) async fn run(
         waiting: None,
         pause: MIN_PAUSE,
         reconcile_at: Instant::now() + RECONCILE_EVERY,
+        shy_until: Instant::now(),
     };
     while !fetcher.lane.stop.is_cancelled() {
         fetcher.turn().await;
@@ -86,7 +92,8 @@ impl Fetcher {
             self.take_ended(ended);
         }
         let room = self.lane.slots.available_permits().min(MAX_BATCH);
-        let looks = self.waiting.is_none() && !self.empty && room > 0;
+        let shy = Instant::now() < self.shy_until;
+        let looks = self.waiting.is_none() && !self.empty && room > 0 && !shy;
         let streams = if looks {
             self.lane.open_streams()
         } else {
@@ -163,10 +170,16 @@ impl Fetcher {
 
     /// Nothing to settle and nothing to take: waits for the first of both.
     async fn rest(&mut self, room: usize) {
-        if self.waiting.is_none() && room > 0 {
+        let shy = Instant::now() < self.shy_until;
+        if self.waiting.is_none() && room > 0 && !shy {
             self.waiting = self.idle_reader();
         }
         let full = room == 0;
+        let wake = if shy {
+            self.shy_until.min(self.reconcile_at)
+        } else {
+            self.reconcile_at
+        };
         let slots = std::sync::Arc::clone(&self.lane.slots);
         tokio::select! {
             biased;
@@ -186,7 +199,7 @@ impl Fetcher {
             _ = slots.acquire(), if full => {}
             () = self.lane.stop.cancelled() => {}
             // The next turn compares hands and pending entries.
-            () = tokio::time::sleep_until(self.reconcile_at.into()) => {}
+            () = tokio::time::sleep_until(wake.into()) => {}
         }
     }
 
@@ -245,6 +258,7 @@ impl Fetcher {
         }
         let now_ms = clock::now_ms();
         let (mut known, mut unknown, mut malformed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut not_now = Vec::new();
         for Claimed {
             stream,
             entry,
@@ -256,10 +270,20 @@ impl Fetcher {
                 Some(work) => {
                     self.ages[stream] = now_ms.saturating_sub(work.since_ms);
                     if self.lane.config.registry.get(&work.task_type).is_some() {
+                        let alone = match suspects::admit(&self.lane.suspects, work.losses) {
+                            Admission::Free => None,
+                            Admission::Alone(permit) => Some(permit),
+                            Admission::NotNow => {
+                                let id = work.id;
+                                not_now.push(Unclaiming { id, stream, entry });
+                                continue;
+                            }
+                        };
                         known.push(Begin {
                             work,
                             stream,
                             entry,
+                            alone,
                         });
                     } else {
                         unknown.push(Parking {
@@ -274,6 +298,13 @@ impl Fetcher {
         }
         put_aside(&self.lane, &unknown, &malformed).await;
         self.lane.slots.add_permits(unknown.len() + malformed.len());
+        if !not_now.is_empty() {
+            // Before anything begins: what is in our name when we die is lost once more.
+            self.lane.slots.add_permits(not_now.len());
+            give_back(&self.lane, &not_now).await;
+            self.shy_until = Instant::now() + suspects::SHY;
+            self.empty = false;
+        }
         if known.is_empty() {
             return;
         }
@@ -358,6 +389,7 @@ impl Fetcher {
             work,
             stream,
             entry,
+            alone,
         } = begin;
         let lane = &self.lane;
         let Some(handler) = lane.config.registry.get(&work.task_type).cloned() else {
@@ -429,6 +461,7 @@ impl Fetcher {
             handler,
             ended: self.ended_sender.clone(),
             span,
+            _alone: alone,
         };
         let running = lane.handlers.spawn(attempt.run());
         if let Some(hand) = lane.hands.lock().get_mut(&key) {

@@ -13,6 +13,7 @@ mod producer;
 mod registry;
 mod settle;
 mod shutdown;
+mod suspects;
 mod upkeep;
 mod worker;
 

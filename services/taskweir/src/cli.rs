@@ -1,10 +1,12 @@
 //! The command line.
 
 mod bulk;
+mod load;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use bulk::{Bulk, CancelTarget, DeadTarget, Dlq, OperationAction};
+pub use load::LoadTest;
 
 use crate::help;
 
@@ -41,6 +43,15 @@ pub enum Command {
     /// Kill, freeze and cut off real processes under load, then check every promise.
     #[command(after_help = help::CHAOS)]
     Chaos(Chaos),
+    /// Submit tasks over HTTP, wait for their ends, and tell rates and latencies.
+    #[command(after_help = help::CLIENT)]
+    Loadtest(LoadTest),
+    /// Ask a probe whether a process of this machine is ready: for health checks of containers.
+    Probe {
+        /// Which probe.
+        #[arg(default_value = "http://127.0.0.1:9091/health/ready")]
+        url: String,
+    },
     /// Print completions for a shell, to be sourced.
     Completions {
         /// The shell.

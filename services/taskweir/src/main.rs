@@ -5,7 +5,9 @@ mod cli;
 mod client;
 mod dev;
 mod help;
+mod loadtest;
 mod output;
+mod probe;
 mod rebuild;
 mod serve;
 mod verify;
@@ -43,6 +45,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rebuild => rebuild::run(cli.json).await,
         Command::Verify => verify::run(cli.json).await,
         Command::Chaos(chaos) => chaos::run(chaos, cli.json).await,
+        Command::Loadtest(wanted) => loadtest::run(wanted, cli.json).await,
+        Command::Probe { url } => probe::run(&url).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "taskweir", &mut std::io::stdout());

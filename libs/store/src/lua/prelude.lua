@@ -34,8 +34,12 @@ local function tick_if_next(due, tick, id)
     redis.call('LTRIM', tick, 0, 0)
   end
 end
--- A ready entry: id, type, since (empty where the entry's own time is it), payload where it is at hand.
-local function make_ready(stream, id, kind, since, data)
+-- A ready entry: id, type, since (empty where the entry's own time is it), payload where it is at hand, and how
+-- many workers died with the task, where any did: with two, a worker takes it with care.
+local function make_ready(stream, id, kind, since, data, losses)
+  if losses and tonumber(losses) > 0 then
+    return redis.call('XADD', stream, '*', 'i', id, 't', kind, 's', since, 'd', data, 'l', losses)
+  end
   return redis.call('XADD', stream, '*', 'i', id, 't', kind, 's', since, 'd', data)
 end
 -- Since when an entry waits, and its payload. The entry may be gone: then the caller's default.

@@ -16,11 +16,11 @@ while ARGV[a + 1] do
     out[#out + 1] = 'early'
   else
     redis.call('ZREM', due, id)
-    local r = redis.call('HMGET', record, 's', 'v', 'e', 't')
+    local r = redis.call('HMGET', record, 's', 'v', 'e', 't', 'l')
     if r[1] == 'scheduled' or r[1] == 'retrying' then
       local version = r[2] + 1
       local position = append(log, 'Requeued.1', id, version, r[3], '{}')
-      local work = make_ready(KEYS[2 + ARGV[a + 2]], id, r[4], '', '')
+      local work = make_ready(KEYS[2 + ARGV[a + 2]], id, r[4], '', '', r[5])
       redis.call('HSET', record, 's', 'pending', 'v', version, 'e', position, 'w', work)
       out[#out + 1] = 'done'
     else

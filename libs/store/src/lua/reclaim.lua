@@ -47,7 +47,7 @@ while ARGV[a + 1] do
           redis.call('PEXPIRE', KEYS[k + 2], ARGV[4])
         else
           redis.call('HSET', record, 's', 'pending', 'v', version, 'e', position, 'l', losses, 'h', '',
-            'w', make_ready(stream, id, r[9], since, data))
+            'w', make_ready(stream, id, r[9], since, data, losses))
         end
       end
       out[#out + 1] = 'done'

@@ -10,7 +10,7 @@ local out, a, k = {}, 3, 1 + streams
 while ARGV[a + 1] do
   local id, stream, record = ARGV[a + 1], KEYS[1 + ARGV[a + 2]], KEYS[k + 1]
   local settled = ARGV[a + 3] .. ':' .. ARGV[a + 4]
-  local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'a', 'h', 'x', 't', 'k')
+  local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'a', 'h', 'x', 't', 'k', 'l')
   if r[9] == settled then
     out[#out + 1] = 'repeated'
   elseif r[1] ~= 'processing' or r[5] ~= ARGV[a + 3] or r[6] ~= ARGV[a + 4] then
@@ -29,7 +29,7 @@ while ARGV[a + 1] do
       free_unique(KEYS[k + 3], record, id)
     else
       redis.call('HSET', record, 's', 'pending', 'v', version, 'e', position, 'h', '', 'k', settled,
-        'w', make_ready(stream, id, r[8], since, data))
+        'w', make_ready(stream, id, r[8], since, data, r[10]))
     end
     out[#out + 1] = 'done'
   end

@@ -7,7 +7,7 @@ allow_when_full(KEYS[1])
 local out, a, k = {}, 3, 1 + streams
 while ARGV[a + 1] do
   local id, stream, entry, record = ARGV[a + 1], KEYS[1 + ARGV[a + 2]], ARGV[a + 3], KEYS[k + 1]
-  local r = redis.call('HMGET', record, 's', 'w', 't')
+  local r = redis.call('HMGET', record, 's', 'w', 't', 'l')
   if r[2] ~= entry or not (r[1] == 'pending' or r[1] == 'processing') then
     drop_entry(stream, group, entry)
     out[#out + 1] = 'stale'
@@ -18,7 +18,7 @@ while ARGV[a + 1] do
   else
     local since, data = read_entry(stream, entry)
     drop_entry(stream, group, entry)
-    redis.call('HSET', record, 'w', make_ready(stream, id, r[3], since, data))
+    redis.call('HSET', record, 'w', make_ready(stream, id, r[3], since, data, r[4]))
     out[#out + 1] = 'done'
   end
   a, k = a + 3, k + 1

@@ -12,9 +12,9 @@ while ARGV[a + 1] do
     out[#out + 1] = 'absent'
   else
     redis.call('ZREM', KEYS[2], id)
-    local r = redis.call('HMGET', record, 's', 'w', 't')
+    local r = redis.call('HMGET', record, 's', 'w', 't', 'l')
     if r[1] == 'pending' and r[2] == 'parked' then
-      redis.call('HSET', record, 'w', make_ready(KEYS[2 + ARGV[a + 2]], id, r[3], since, ''))
+      redis.call('HSET', record, 'w', make_ready(KEYS[2 + ARGV[a + 2]], id, r[3], since, '', r[4]))
       out[#out + 1] = 'done'
     else
       out[#out + 1] = 'stale'

@@ -37,6 +37,8 @@ pub struct ClaimedWork {
     pub since_ms: u64,
     /// The payload, where the entry carries it.
     pub data: Option<String>,
+    /// Workers that died with the task.
+    pub losses: u32,
 }
 
 pub(crate) fn read_work(entry: &str, fields: &[(String, String)]) -> Option<ClaimedWork> {
@@ -56,6 +58,9 @@ pub(crate) fn read_work(entry: &str, fields: &[(String, String)]) -> Option<Clai
         data: field("d")
             .filter(|data| !data.is_empty())
             .map(ToOwned::to_owned),
+        losses: field("l")
+            .and_then(|losses| losses.parse().ok())
+            .unwrap_or(0),
     })
 }
 

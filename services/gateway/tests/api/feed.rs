@@ -1,6 +1,7 @@
 //! The feed of events.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::{Method, Response};
@@ -32,6 +33,11 @@ impl Ear {
 
     /// The next event: its id and what it says.
     async fn next(&mut self) -> (String, Value) {
+        self.next_if_any().await.expect("no end")
+    }
+
+    /// The same; `None` where the stream has ended.
+    async fn next_if_any(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
                 let line = |name: &str| {
@@ -41,12 +47,12 @@ impl Ear {
                 let found = line("id: ").zip(line("data: "));
                 self.buffer = rest.to_owned();
                 if let Some((id, data)) = found {
-                    return (id, serde_json::from_str(&data).unwrap());
+                    return Some((id, serde_json::from_str(&data).unwrap()));
                 }
                 continue;
             }
             let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk());
-            let chunk = chunk.await.expect("an event").unwrap().expect("no end");
+            let chunk = chunk.await.expect("an event").unwrap()?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
@@ -195,4 +201,49 @@ async fn places_that_are_none_or_are_gone_are_told() {
     assert_eq!(bench.redis.cli(&set), "1");
     assert_eq!(status("/events", "1700000000000-4").await, 410);
     assert_eq!(status("/events", "1700000000000-5").await, 200);
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_listen_is_let_go_and_slows_nobody() {
+    // More than the feed keeps for those who are behind, and than sockets hold.
+    const TASKS: usize = 60_000;
+    let bench = Bench::with_partitions(1).await;
+    let mut slow = Ear::at(&bench, "/events", Some("0-0")).await;
+    let mut quick = Ear::at(&bench, "/events", None).await;
+    let task = format!(r#"{{"type":"echo","data":"{}"}}"#, "x".repeat(300));
+    let batch = format!(r#"{{"tasks":[{}]}}"#, vec![task; 1_000].join(","));
+    let heard_by_quick = AtomicUsize::new(0);
+    let submit = async {
+        for number in 0..TASKS / 1_000 {
+            // Whoever listens must be able to: this test is not quick itself.
+            while number * 1_000 > heard_by_quick.load(Ordering::Relaxed) + 5_000 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(
+                bench.post("/tasks/batch", &batch).await.status().as_u16(),
+                202
+            );
+        }
+    };
+    let listen = async {
+        let mut last = String::new();
+        for _ in 0..TASKS {
+            last = quick.next().await.0;
+            heard_by_quick.fetch_add(1, Ordering::Relaxed);
+        }
+        last
+    };
+    let ((), end) = tokio::join!(submit, listen);
+    // Now it listens: it hears what was on its way, and then that it was let go.
+    let (mut heard, mut last) = (0, String::new());
+    while let Some((id, _)) = slow.next_if_any().await {
+        (heard, last) = (heard + 1, id);
+    }
+    assert!(heard < TASKS, "{heard}");
+    // It comes back and has missed nothing.
+    let mut again = Ear::at(&bench, "/events", Some(&last)).await;
+    while last != end {
+        (heard, last) = (heard + 1, again.next().await.0);
+    }
+    assert_eq!(heard, TASKS);
 }

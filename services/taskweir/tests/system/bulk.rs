@@ -8,7 +8,7 @@ use taskweir_testkit::eventually_within;
 use crate::audit::audit;
 use crate::fleet::Fleet;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(200);
 
 async fn post(fleet: &Fleet, path: &str, body: &Value) -> (u16, Value) {
     let answer = fleet
@@ -55,14 +55,14 @@ async fn ended(fleet: &Fleet, id: &str) -> Value {
 
 #[tokio::test]
 async fn peer_17_a_bulk_retry_outlives_its_runner_and_retries_each_task_once() {
-    const DEAD: usize = 5_000;
+    let dead = taskweir_testkit::scale("BULK_TASKS", 5_000);
     let fleet = Fleet::start("10").await;
     let worker = fleet.spawn("worker", &[]);
-    let ids = dead_letters(&fleet, DEAD).await;
+    let ids = dead_letters(&fleet, dead).await;
     // Nobody runs them again meanwhile.
     drop(worker);
     let (status, counted) = post(&fleet, "/dlq/retry", &json!({ "dry_run": true })).await;
-    assert_eq!((status, &counted["matching"]), (200, &json!(DEAD)));
+    assert_eq!((status, &counted["matching"]), (200, &json!(dead)));
     let wanted = json!({ "type": "fail", "reason": "the provider is back" });
     let (status, begun) = post(&fleet, "/dlq/retry", &wanted).await;
     assert_eq!(status, 202);
@@ -75,7 +75,7 @@ async fn peer_17_a_bulk_retry_outlives_its_runner_and_retries_each_task_once() {
     for share in 1..=3 {
         eventually_within(SOON, "it is under way", async || {
             let done = fleet.get(&path).await["done"].as_u64().unwrap();
-            (done >= share * 600).then_some(())
+            (done >= share * dead as u64 / 8).then_some(())
         })
         .await;
         scheduler.kill();
@@ -85,7 +85,7 @@ async fn peer_17_a_bulk_retry_outlives_its_runner_and_retries_each_task_once() {
     assert_eq!(operation["state"], "completed");
     assert_eq!(
         (&operation["done"], &operation["skipped"]),
-        (&json!(DEAD), &json!(0))
+        (&json!(dead), &json!(0))
     );
     for task in ids.iter().step_by(97) {
         let events = fleet.events(task).await;
@@ -102,9 +102,9 @@ async fn peer_17_a_bulk_retry_outlives_its_runner_and_retries_each_task_once() {
     );
     fleet.settled(SOON).await;
     let stats = fleet.get("/stats").await;
-    assert_eq!(stats["totals"]["pending"], DEAD);
+    assert_eq!(stats["totals"]["pending"], dead);
     let counted: u64 = audit(&fleet.store).await.retried;
-    assert_eq!(counted, DEAD as u64, "each once");
+    assert_eq!(counted, dead as u64, "each once");
 }
 
 #[tokio::test]

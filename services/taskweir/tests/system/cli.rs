@@ -3,9 +3,9 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
-use taskweir_testkit::TestRedis;
+use taskweir_testkit::{TestRedis, eventually};
 
-use crate::fleet::{Fleet, command};
+use crate::fleet::{Fleet, Process, command};
 
 fn run(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     command(Path::new("/"))
@@ -206,17 +206,6 @@ fn a_service_that_cannot_start_says_why() {
     };
     let said = refusal("worker", &[("WORKER_CONCURRENCY", "many")]);
     assert!(said.contains(r#"WORKER_CONCURRENCY is "many""#), "{said}");
-    for service in ["projector", "scheduler", "worker", "gateway", "dashboard"] {
-        let port = [
-            ("GATEWAY_ADDR", "127.0.0.1:0"),
-            ("DASHBOARD_ADDR", "127.0.0.1:0"),
-        ];
-        let said = refusal(service, &port);
-        assert!(
-            said.contains("run `taskweir migrate` first"),
-            "{service}: {said}"
-        );
-    }
     let said = refusal("gateway", &[("GATEWAY_ADDR", "0.0.0.0:0")]);
     assert!(said.contains("not loopback"), "{said}");
     let output = run(
@@ -234,6 +223,60 @@ fn a_service_that_cannot_start_says_why() {
             .unwrap()
             .contains("nothing to do")
     );
+}
+
+#[tokio::test]
+async fn services_wait_for_the_layout_and_begin_when_it_is_made() {
+    let redis = TestRedis::start();
+    let url = redis.url();
+    let dir = tempfile::tempdir().unwrap();
+    let mut waiting = Vec::new();
+    for service in ["projector", "scheduler", "worker", "gateway", "dashboard"] {
+        let log = dir.path().join(service);
+        let mut command = command(dir.path());
+        command
+            .arg(service)
+            .env("REDIS_URL", &url)
+            .env("GATEWAY_ADDR", "127.0.0.1:0")
+            .env("DASHBOARD_ADDR", "127.0.0.1:0")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap());
+        waiting.push((service, Process::of(command.spawn().unwrap()), log));
+    }
+    let says = async |service: &str, log: &Path, what: &str| {
+        eventually(&format!("{service} says {what}"), async || {
+            let said = std::fs::read_to_string(log).unwrap();
+            said.contains(what).then_some(())
+        })
+        .await;
+    };
+    for (service, _, log) in &waiting {
+        says(service, log, "run `taskweir migrate` first").await;
+    }
+    // Many at once: one makes it, the others find it made.
+    let migrations: Vec<_> = (0..4)
+        .map(|_| {
+            let mut migrate = command(dir.path());
+            migrate.arg("migrate").env("REDIS_URL", &url);
+            let piped = std::process::Stdio::piped();
+            migrate.stdout(piped).spawn().unwrap()
+        })
+        .collect();
+    let said = migrations.into_iter().map(|child| {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    });
+    let said: Vec<String> = said.collect();
+    let made = said.iter().filter(|said| said.contains("0 -> 1"));
+    assert_eq!(made.count(), 1, "{said:?}");
+    for (service, _, log) in &waiting {
+        let begun = match *service {
+            "gateway" | "dashboard" => "listens",
+            _ => "runs",
+        };
+        says(service, log, begun).await;
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod fleet;
 
 mod access;
 mod blocked;
+mod book;
 mod browser;
 mod bulk;
 mod chaos;
@@ -16,6 +17,7 @@ mod control;
 mod crash;
 mod dev;
 mod health;
+mod loadtest;
 mod logs;
 mod outage;
 mod peers;

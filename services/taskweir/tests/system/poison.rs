@@ -24,6 +24,20 @@ impl Handler for Abort {
     }
 }
 
+/// Takes so long that it is at work when its process dies.
+struct Slow;
+
+impl Handler for Slow {
+    const TYPE: &'static str = "slow";
+    type Payload = ();
+    type Output = ();
+
+    async fn run(&self, _: &Context, (): ()) -> Result<(), TaskError> {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        Ok(())
+    }
+}
+
 /// Gives its data back.
 struct Echo;
 
@@ -54,6 +68,7 @@ async fn worker_process() {
         .lease(Duration::from_millis(500))
         .handler(Abort)
         .handler(Echo)
+        .handler(Slow)
         .build()
         .unwrap();
     worker.run(CancellationToken::new()).await.unwrap();
@@ -75,9 +90,13 @@ fn worker(fleet: &Fleet) -> Process {
 async fn a_handler_that_aborts_its_process_ends_as_a_crash_loop_and_holds_up_nobody() {
     let fleet = Fleet::with_env("0.5", &[("MAX_DELIVERIES", "2")]).await;
     let poison = json!({ "type": "abort", "data": null });
+    // Innocents before and behind it, which die with it and must not be given up with it.
+    let slow = json!({ "type": "slow", "data": null });
+    fleet.submit_batch(&vec![slow.clone(); 8]).await;
     let poisoned = fleet.submit(&poison).await;
+    fleet.submit_batch(&vec![slow; 7]).await;
     fleet
-        .submit_batch(&vec![json!({ "type": "echo", "data": 1 }); 50])
+        .submit_batch(&vec![json!({ "type": "echo", "data": 1 }); 35])
         .await;
     // As any supervisor would: what ended is started again.
     let mut process = worker(&fleet);

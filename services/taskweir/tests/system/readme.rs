@@ -4,23 +4,27 @@ use std::process::Command;
 
 use crate::dev::Dev;
 
-/// Shell blocks of the walk, each with the output shown below it.
-fn blocks(readme: &str) -> Vec<(String, String)> {
-    let walk = readme
+/// The part of the README that is walked through.
+fn walk(readme: &str) -> &str {
+    readme
         .split("## A walk with curl")
         .nth(1)
         .unwrap()
         .split("The same from the command line:")
         .next()
-        .unwrap();
-    let mut pieces = walk.split("```");
+        .unwrap()
+}
+
+/// Shell blocks of a text, each with the output shown below it.
+pub fn blocks(text: &str) -> Vec<(String, String)> {
+    let mut pieces = text.split("```");
     let mut blocks = Vec::new();
     pieces.next();
     while let Some(block) = pieces.next() {
         let (language, text) = block.split_once('\n').unwrap();
         if language == "sh" {
             blocks.push((text.to_owned(), String::new()));
-        } else {
+        } else if language == "text" || language == "json" {
             text.clone_into(&mut blocks.last_mut().expect("an output follows its command").1);
         }
         pieces.next();
@@ -29,7 +33,7 @@ fn blocks(readme: &str) -> Vec<(String, String)> {
 }
 
 /// Whether a text is as shown, where `…` stands for anything.
-fn is_as_shown(text: &str, shown: &str) -> bool {
+pub fn is_as_shown(text: &str, shown: &str) -> bool {
     let mut pieces: Vec<&str> = shown.split('…').collect();
     let (first, last) = (pieces.remove(0), pieces.pop());
     let Some(mut rest) = text.strip_prefix(first) else {
@@ -61,7 +65,7 @@ async fn every_command_of_the_walk_gives_what_is_shown() {
     let dev = Dev::new();
     let process = dev.start().await;
     let readme = include_str!("../../../../README.md");
-    let blocks = blocks(readme);
+    let blocks = blocks(walk(readme));
     assert!(blocks.len() >= 9);
     let mark = "---end-of-block---";
     let mut script = String::new();
