@@ -401,7 +401,7 @@ impl Store {
         patience: Duration,
     ) -> Result<(u64, bool), StoreError> {
         let deadline = Instant::now() + patience;
-        if !dead && filter.is_counted() {
+        if filter.is_counted() {
             let totals = self.totals().await?;
             let counts = totals.counts.iter();
             let counted = counts.filter(|(counter, _)| filter.takes_counter(counter));
