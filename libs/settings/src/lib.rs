@@ -6,6 +6,16 @@ use taskweir_domain::{DraftLimits, Redaction, RetryPolicy, TaskSpec};
 use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
 
+/// What `REDIS_URL` may begin with.
+const FORMS: [&str; 6] = [
+    "redis://",
+    "rediss://",
+    "redis+cluster://",
+    "rediss+cluster://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+];
+
 /// Reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, and `TASKWEIR_PREFIX`.
 ///
 /// # Errors
@@ -22,7 +32,7 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
         },
     )?;
     let url = match env.text("REDIS_URL") {
-        Some(url) if url.starts_with("redis://") || url.starts_with("rediss://") => url,
+        Some(url) if FORMS.iter().any(|form| url.starts_with(form)) => url,
         // The value may hold a password: it is not shown.
         Some(_) => {
             return Err(EnvError::Secret {

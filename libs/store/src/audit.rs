@@ -75,17 +75,15 @@ impl Partition {
     /// Redis is away.
     pub async fn view_keys(&self) -> Result<BTreeSet<String>, StoreError> {
         let reader = Reader("view keys");
-        let mut connection = self.link.get();
         let pattern = self.keys.view_pattern();
         let mut keys = BTreeSet::new();
         let mut cursor = "0".to_owned();
         loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(&cursor).arg("MATCH").arg(&pattern);
-            let reply: Value = scan
-                .arg("COUNT")
-                .arg(1_000)
-                .query_async(&mut connection)
+            let reply = self
+                .eval(Script::Scan, 1, |cmd| {
+                    cmd.arg(self.keys.log());
+                    cmd.arg(&cursor).arg(&pattern).arg(1_000);
+                })
                 .await?;
             let [next, found] = reader.tuple::<2>(reply)?;
             keys.extend(reader.texts(found)?);

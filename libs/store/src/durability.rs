@@ -4,13 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use redis::aio::ConnectionManager;
 use redis::{Cmd, RedisError, Value};
 
 use crate::link::MAX_BLOCK;
 use crate::migrate::LayoutError;
 use crate::scripts::Script;
 use crate::shared::{forgotten, info, timed};
+use crate::target::Connection;
 use crate::{Partition, StoreError};
 
 /// Longest wait for the disk or for replicas; then the caller is told that it is not confirmed.
@@ -95,7 +95,7 @@ impl Durability {
     }
 
     /// Whether a server can do it.
-    pub(crate) async fn check(self, connection: &mut ConnectionManager) -> Result<(), StoreError> {
+    pub(crate) async fn check(self, connection: &mut Connection) -> Result<(), StoreError> {
         if !matches!(self, Self::Fsync(_)) {
             return Ok(());
         }

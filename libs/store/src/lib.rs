@@ -36,6 +36,7 @@ mod story;
 mod strays;
 mod streams;
 mod submitter;
+mod target;
 mod totals;
 mod trim;
 mod verified;

@@ -6,12 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisError,
-    Value,
-};
+use redis::aio::ConnectionManagerConfig;
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
 use taskweir_domain::{PartitionIndex, TaskId};
 use tracing::Instrument;
 
@@ -21,16 +17,17 @@ use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
 use crate::scripts::Script;
-use crate::shared::{Link, forgotten, info, misled, redis_span, timed};
+use crate::shared::{Link, forgotten, info_texts, infos, misled, redis_span, timed};
+use crate::target::{Alone, Connection, Target, shown};
 use crate::{clock, entropy};
 
 /// Requests that may wait for one connection's turn.
 const PIPELINE_BUFFER: usize = 4_096;
 /// Longest wait for the answer of a command that does not block.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether its peer still lives.
-const KEEPALIVE: Duration = Duration::from_secs(5);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
 /// What a blocking command may take beyond the time it was told to block.
 const BLOCK_MARGIN: Duration = Duration::from_secs(5);
 /// Longest time any command of ours blocks.
@@ -39,7 +36,8 @@ pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
 /// Where Redis is and how the layout is called.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host:port/db`, or `rediss://` for TLS. The server's certificate is checked
+    /// `redis://[user:password@]host:port/db`, `redis+cluster://host:port,host:port`, or
+    /// `redis+sentinel://host:port,host:port/service`; each with `rediss` for TLS. The server's certificate is checked
     /// against the certificates of the machine, or those of `SSL_CERT_FILE` or `SSL_CERT_DIR`.
     pub url: String,
     /// First part of every key.
@@ -59,30 +57,11 @@ impl RedisSettings {
     /// The server and port of the URL, for people; never the password.
     #[must_use]
     pub fn address(&self) -> String {
-        self.url.as_str().into_connection_info().map_or_else(
-            |_| "an address that is no Redis URL".to_owned(),
-            |info| info.addr().to_string(),
-        )
+        shown(&self.url)
     }
 
-    pub(crate) fn client(&self) -> Result<Client, StoreError> {
-        let info = self.url.as_str().into_connection_info()?;
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            // The first one stays; who embeds us may have chosen another.
-            rustls::crypto::ring::default_provider()
-                .install_default()
-                .ok();
-        }
-        // Without these, a peer that vanished without a word is waited for a quarter of an hour.
-        let keepalive = redis::io::tcp::socket2::TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE);
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(keepalive);
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(KEEPALIVE * 2);
-        Ok(Client::open(info.set_tcp_settings(tcp))?)
+    pub(crate) fn target(&self) -> Result<Target, StoreError> {
+        Ok(Target::read(&self.url)?)
     }
 }
 
@@ -113,16 +92,16 @@ impl Default for Limits {
 /// A connection that nobody else uses.
 #[derive(Debug)]
 pub struct Exclusive {
-    connection: MultiplexedConnection,
+    connection: Alone,
     /// A command was sent and its answer has not come: the pool throws such a connection away.
     busy: bool,
 }
 
 /// Makes exclusive connections. Our own, because a pool over multiplexed connections with the
 /// default settings cuts every blocking read after half a second.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct ExclusiveManager {
-    client: Client,
+    target: Target,
 }
 
 impl bb8::ManageConnection for ExclusiveManager {
@@ -130,23 +109,22 @@ impl bb8::ManageConnection for ExclusiveManager {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Self::Connection, Self::Error> {
+        let patience = MAX_BLOCK + BLOCK_MARGIN;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(MAX_BLOCK + BLOCK_MARGIN));
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+            .set_response_timeout(Some(patience));
         Ok(Exclusive {
-            connection,
+            connection: self.target.connect_alone(&config, patience).await?,
             busy: false,
         })
     }
 
     async fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
-        redis::cmd("PING")
-            .query_async(&mut connection.connection)
+        connection
+            .connection
+            .send(&redis::cmd("PING"))
             .await
+            .map(drop)
     }
 
     fn has_broken(&self, connection: &mut Self::Connection) -> bool {
@@ -184,8 +162,8 @@ pub(crate) fn manager_config() -> ConnectionManagerConfig {
         .set_number_of_retries(3)
 }
 
-pub(crate) async fn connect(settings: &RedisSettings) -> Result<ConnectionManager, StoreError> {
-    Ok(ConnectionManager::new_with_config(settings.client()?, manager_config()).await?)
+pub(crate) async fn connect(settings: &RedisSettings) -> Result<Connection, StoreError> {
+    Ok(settings.target()?.connect().await?)
 }
 
 impl Store {
@@ -194,7 +172,8 @@ impl Store {
     /// # Errors
     /// Redis is away or loading, evicts keys, or has another layout.
     pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
-        let mut connection = connect(settings).await?;
+        let target = settings.target()?;
+        let mut connection = target.connect().await?;
         refuse_eviction(&mut connection).await?;
         limits.durability.check(&mut connection).await?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
@@ -207,7 +186,7 @@ impl Store {
             })
             .collect();
         let manager = ExclusiveManager {
-            client: settings.client()?,
+            target: target.clone(),
         };
         let pool = bb8::Pool::builder()
             .max_size(1_024)
@@ -215,7 +194,7 @@ impl Store {
             .connection_timeout(CONNECT_TIMEOUT * 2)
             .build_unchecked(manager);
         Ok(Self {
-            link: Link::new(settings.client()?, connection),
+            link: Link::new(target, connection),
             pool,
             partitions: Arc::new(partitions),
             limits,
@@ -305,13 +284,14 @@ impl Store {
         Ok(redis::cmd("PING").query_async(&mut connection).await?)
     }
 
-    /// What the server says of itself, by field of `INFO`.
+    /// What the server says of itself, by field of `INFO`; in a cluster, one of them.
     ///
     /// # Errors
     /// Redis is away or refuses.
     pub async fn server_info(&self) -> Result<BTreeMap<String, String>, StoreError> {
         let mut connection = self.link.get();
-        let text: String = redis::cmd("INFO").query_async(&mut connection).await?;
+        let texts = info_texts(&mut connection, &redis::cmd("INFO")).await?;
+        let text = texts.first().map_or("", String::as_str);
         let lines = text.lines().filter_map(|line| line.split_once(':'));
         let fields = lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         Ok(fields.collect())
@@ -366,10 +346,10 @@ impl Partition {
         let cmd = script.call(keys, fill);
         let began = Instant::now();
         let mut connection = self.link.current();
-        let mut result = connection.send_packed_command(&cmd).await;
+        let mut result = connection.send(&cmd).await;
         if forgotten(result.as_ref()) {
             self.load(script).await?;
-            result = connection.send_packed_command(&cmd).await;
+            result = connection.send(&cmd).await;
         }
         timed(script.name(), began);
         self.link.note(result.as_ref());
@@ -401,10 +381,7 @@ impl Partition {
     pub(crate) async fn blocking_pipe(&self, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
         let mut exclusive = self.exclusive().await?;
         exclusive.busy = true;
-        let sent = exclusive
-            .connection
-            .send_packed_commands(pipe, 0, pipe.len());
-        let replies = sent.await?;
+        let replies = exclusive.connection.send_pipe(pipe).await?;
         exclusive.busy = replies.iter().any(|reply| misled(Ok(reply)));
         Ok(replies)
     }
@@ -414,7 +391,7 @@ impl Partition {
     pub(crate) async fn blocking(&self, cmd: &Cmd) -> Result<Value, StoreError> {
         let mut exclusive = self.exclusive().await?;
         exclusive.busy = true;
-        let value = exclusive.connection.send_packed_command(cmd).await?;
+        let value = exclusive.connection.send(cmd).await?;
         exclusive.busy = misled(Ok(&value));
         match value {
             Value::ServerError(error) => Err(RedisError::from(error).into()),
@@ -423,9 +400,8 @@ impl Partition {
     }
 }
 
-async fn refuse_eviction(connection: &mut ConnectionManager) -> Result<(), StoreError> {
-    match info(connection, "memory", "maxmemory_policy").await? {
-        Some(policy) if policy != "noeviction" => Err(LayoutError::Evicts { policy }.into()),
-        _ => Ok(()),
-    }
+async fn refuse_eviction(connection: &mut Connection) -> Result<(), StoreError> {
+    let policies = infos(connection, "memory", "maxmemory_policy").await?;
+    let wrong = policies.into_iter().find(|policy| policy != "noeviction");
+    wrong.map_or(Ok(()), |policy| Err(LayoutError::Evicts { policy }.into()))
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::shared::Link;
+use crate::shared::{Link, infos};
 use crate::{Partition, Store, StoreError};
 
 /// How long a look at Redis' memory holds good.
@@ -53,8 +53,10 @@ pub struct MemoryUse {
 }
 
 async fn used_memory(link: &Link) -> Result<u64, StoreError> {
-    let used = link.info("memory", "used_memory").await?;
-    Ok(used.and_then(|text| text.parse().ok()).unwrap_or(0))
+    // Of a cluster, the fullest node is what matters.
+    let used = infos(&mut link.get(), "memory", "used_memory").await?;
+    let used = used.iter().filter_map(|text| text.parse().ok());
+    Ok(used.max().unwrap_or(0))
 }
 
 impl Store {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use redis::aio::ConnectionManager;
-
 use crate::error::StoreError;
 use crate::link::{RedisSettings, connect};
+use crate::target::Connection;
 use crate::{entropy, keys};
 
 /// Version of the layout this program needs.
@@ -88,10 +87,7 @@ pub struct Migrated {
     pub partitions: usize,
 }
 
-async fn version(
-    connection: &mut ConnectionManager,
-    prefix: &str,
-) -> Result<Option<u32>, StoreError> {
+async fn version(connection: &mut Connection, prefix: &str) -> Result<Option<u32>, StoreError> {
     let text: Option<String> = redis::cmd("HGET")
         .arg(keys::schema(prefix))
         .arg("version")
@@ -111,7 +107,7 @@ async fn version(
 
 /// Checks the layout and gives the suffix of each partition.
 pub(crate) async fn check(
-    connection: &mut ConnectionManager,
+    connection: &mut Connection,
     prefix: &str,
 ) -> Result<Vec<String>, StoreError> {
     let prefix_owned = || prefix.to_owned();
@@ -174,7 +170,7 @@ struct Lock {
 const LOCK_MS: u64 = 120_000;
 
 impl Lock {
-    async fn take(connection: &mut ConnectionManager, prefix: &str) -> Result<Self, StoreError> {
+    async fn take(connection: &mut Connection, prefix: &str) -> Result<Self, StoreError> {
         let lock = Self {
             key: keys::migrating(prefix),
             nonce: entropy::nonce(),
@@ -199,7 +195,7 @@ impl Lock {
         }
     }
 
-    async fn release(self, connection: &mut ConnectionManager) -> Result<(), StoreError> {
+    async fn release(self, connection: &mut Connection) -> Result<(), StoreError> {
         let ours = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
         redis::Script::new(ours)
             .key(&self.key)
@@ -211,7 +207,7 @@ impl Lock {
 }
 
 async fn apply(
-    connection: &mut ConnectionManager,
+    connection: &mut Connection,
     settings: &RedisSettings,
     options: MigrateOptions,
 ) -> Result<Migrated, StoreError> {

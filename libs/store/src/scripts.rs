@@ -97,6 +97,8 @@ scripts! {
     ViewContent = "view_content",
     /// Puts rebuilt views in the place of the live ones.
     SwapViews = "swap_views",
+    /// Looks for keys.
+    Scan = "scan",
     /// Finds entries of queues that no task knows of.
     Strays = "strays",
     /// Cuts the log and moves the base.

@@ -1,17 +1,19 @@
 //! The shared connection: who hears how each call went, and takes a new one where the old one is of no more use.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionLike, ConnectionManager};
-use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use tracing::{Instrument, Span};
 
 use crate::StoreError;
 use crate::error::is_misled;
 use crate::link::manager_config;
+use crate::reply::Reader;
+use crate::target::{Connection, Target};
 
 /// The histogram of calls to Redis, by script or command.
 pub const REDIS_DURATION: &str = "redis_command_duration_seconds";
@@ -23,16 +25,49 @@ const MAX_TIMEOUTS: u32 = 3;
 /// useless (a primary that became a replica, a peer that answers no more) makes us take a new one.
 #[derive(Clone)]
 pub(crate) struct Link {
-    client: Client,
-    current: Arc<RwLock<ConnectionManager>>,
+    target: Target,
+    current: Arc<RwLock<Connection>>,
     timeouts: Arc<AtomicU32>,
 }
 
+/// How often Sentinels are asked where the primary is.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Follows the primary that Sentinels name, until the link is gone.
+async fn follow(target: Target, current: Weak<RwLock<Connection>>) {
+    let mut known = target.address().await.ok().flatten();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(current) = current.upgrade() else {
+            return;
+        };
+        let Ok(Some(address)) = target.address().await else {
+            continue;
+        };
+        if known.as_ref() == Some(&address) {
+            continue;
+        }
+        if let Ok(fresh) = target.connect().await {
+            tracing::warn!(primary = %address, "another server is the primary now");
+            *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            known = Some(address);
+        }
+    }
+}
+
 impl Link {
-    pub(crate) fn new(client: Client, connection: ConnectionManager) -> Self {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what follows the primary ends with the last handle, and holds nothing that must be saved"
+    )]
+    pub(crate) fn new(target: Target, connection: Connection) -> Self {
+        let current = Arc::new(RwLock::new(connection));
+        if target.wanders() {
+            tokio::spawn(follow(target.clone(), Arc::downgrade(&current)));
+        }
         Self {
-            client,
-            current: Arc::new(RwLock::new(connection)),
+            target,
+            current,
             timeouts: Arc::default(),
         }
     }
@@ -44,7 +79,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn current(&self) -> ConnectionManager {
+    pub(crate) fn current(&self) -> Connection {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -74,10 +109,15 @@ impl Link {
             return;
         }
         self.timeouts.store(0, Ordering::Relaxed);
+        // A cluster's connection finds its way by itself, and Sentinels are asked all the time.
+        let Target::Single(client) = &self.target else {
+            return;
+        };
         if let Ok(fresh) =
-            ConnectionManager::new_lazy_with_config(self.client.clone(), manager_config())
+            ConnectionManager::new_lazy_with_config(redis::Client::clone(client), manager_config())
         {
             tracing::warn!(misled, "the connection to Redis is replaced");
+            let fresh = Connection::Single(fresh);
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
     }
@@ -85,7 +125,7 @@ impl Link {
 
 /// The shared connection for a few commands: the link hears how each of them went.
 pub(crate) struct Shared {
-    connection: ConnectionManager,
+    connection: Connection,
     link: Link,
 }
 
@@ -94,7 +134,7 @@ impl ConnectionLike for Shared {
         Box::pin(async move {
             let began = Instant::now();
             let command = name(cmd);
-            let sent = self.connection.send_packed_command(cmd);
+            let sent = self.connection.send(cmd);
             let result = sent.instrument(redis_span(command, "")).await;
             timed(command, began);
             self.link.note(result.as_ref());
@@ -110,7 +150,7 @@ impl ConnectionLike for Shared {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let began = Instant::now();
-            let sent = self.connection.send_packed_commands(pipe, offset, count);
+            let sent = self.connection.send_pipe(pipe, offset, count);
             let result = sent.instrument(redis_span("pipeline", "")).await;
             timed("pipeline", began);
             match &result {
@@ -189,17 +229,48 @@ pub(crate) fn forgotten(result: Result<&Value, &RedisError>) -> bool {
     }
 }
 
-/// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`.
+/// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`: of each server that
+/// was asked, many in a cluster.
+pub(crate) async fn infos(
+    connection: &mut (impl ConnectionLike + Send),
+    section: &str,
+    field: &str,
+) -> Result<Vec<String>, StoreError> {
+    let mut cmd = redis::cmd("INFO");
+    cmd.arg(section);
+    let texts = info_texts(connection, &cmd).await?;
+    let found = texts.iter().filter_map(|text| {
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+        Some(value.trim().to_owned())
+    });
+    Ok(found.collect())
+}
+
+/// The same of the first server.
 pub(crate) async fn info(
-    connection: &mut impl ConnectionLike,
+    connection: &mut (impl ConnectionLike + Send),
     section: &str,
     field: &str,
 ) -> Result<Option<String>, StoreError> {
-    let text: String = redis::cmd("INFO")
-        .arg(section)
-        .query_async(connection)
-        .await?;
-    let mut lines = text.lines();
-    let found = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    Ok(found.map(|value| value.trim().to_owned()))
+    let mut found = infos(connection, section, field).await?;
+    Ok((!found.is_empty()).then(|| found.swap_remove(0)))
+}
+
+/// What `INFO` says, by server.
+pub(crate) async fn info_texts(
+    connection: &mut (impl ConnectionLike + Send),
+    cmd: &Cmd,
+) -> Result<Vec<String>, StoreError> {
+    let reader = Reader("INFO");
+    let value: Value = cmd.query_async(connection).await?;
+    match value {
+        // A cluster's nodes, each with its address.
+        Value::Map(nodes) => nodes
+            .into_iter()
+            .map(|(_, text)| reader.text(text))
+            .collect(),
+        Value::VerbatimString { text, .. } => Ok(vec![text]),
+        text => Ok(vec![reader.text(text)?]),
+    }
 }

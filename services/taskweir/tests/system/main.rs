@@ -13,6 +13,7 @@ mod browser;
 mod bulk;
 mod chaos;
 mod cli;
+mod cluster;
 mod control;
 mod crash;
 mod dev;
