@@ -48,6 +48,16 @@ fn program() -> String {
     std::env::var("TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
+/// Whether servers are nodes of a cluster with all of its slots: `TEST_REDIS_CLUSTER` of the environment. Such a
+/// node refuses every script and transaction whose keys are not in one slot.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no Env; this is their one place"
+)]
+fn is_node() -> bool {
+    std::env::var("TEST_REDIS_CLUSTER").is_ok()
+}
+
 /// Whether the server is older than 7.0.
 fn is_old() -> bool {
     static OLD: OnceLock<bool> = OnceLock::new();
@@ -101,7 +111,11 @@ impl TestRedis {
     /// `redis-server` is not installed or does not come up.
     #[must_use]
     pub fn start_with(persistence: Persistence, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let mut arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let node = is_node() && !arguments.iter().any(|text| text == "--cluster-enabled");
+        if node {
+            arguments.extend(["--cluster-enabled", "yes"].map(ToOwned::to_owned));
+        }
         // Another process may take the port between the look and the start: then look again.
         for _ in 0..20 {
             let dir = tempfile::tempdir().expect("a temporary directory");
@@ -114,10 +128,23 @@ impl TestRedis {
                 arguments: arguments.clone(),
             };
             if redis.wait_up() {
+                if node {
+                    redis.take_all_slots();
+                }
                 return redis;
             }
         }
         panic!("no redis-server came up");
+    }
+
+    fn take_all_slots(&self) {
+        let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();
+        let mut add = vec!["CLUSTER", "ADDSLOTS"];
+        add.extend(slots.iter().map(String::as_str));
+        assert_eq!(self.cli(&add), "OK");
+        while !self.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// `redis://127.0.0.1:port`
