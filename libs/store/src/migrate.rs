@@ -13,7 +13,7 @@ pub const LAYOUT_VERSION: u32 = 1;
 /// Each change of the layout, in order; the first is version 1.
 const MIGRATIONS: [(&str, &str); LAYOUT_VERSION as usize] = [(
     "0001_layout",
-    include_str!("../../../migrations/0001_layout.lua"),
+    include_str!("../migrations/0001_layout.lua"),
 )];
 
 /// Why a layout cannot be used.
