@@ -17,7 +17,7 @@ use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
 use crate::scripts::Script;
-use crate::shared::{Link, forgotten, info_texts, infos, misled, redis_span, timed};
+use crate::shared::{Link, forgotten, info_texts, infos, is_broken, misled, redis_span, timed};
 use crate::target::{Alone, Connection, Target, shown};
 use crate::{clock, entropy};
 
@@ -347,6 +347,10 @@ impl Partition {
         let began = Instant::now();
         let mut connection = self.link.current();
         let mut result = connection.send(&cmd).await;
+        // The first to meet a connection that died while nobody spoke; it is made anew meanwhile.
+        if script.is_read() && result.as_ref().is_err_and(is_broken) {
+            result = connection.send(&cmd).await;
+        }
         if forgotten(result.as_ref()) {
             self.load(script).await?;
             result = connection.send(&cmd).await;

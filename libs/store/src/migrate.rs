@@ -11,10 +11,8 @@ use crate::{entropy, keys};
 pub const LAYOUT_VERSION: u32 = 1;
 
 /// Each change of the layout, in order; the first is version 1.
-const MIGRATIONS: [(&str, &str); LAYOUT_VERSION as usize] = [(
-    "0001_layout",
-    include_str!("../migrations/0001_layout.lua"),
-)];
+const MIGRATIONS: [(&str, &str); LAYOUT_VERSION as usize] =
+    [("0001_layout", include_str!("../migrations/0001_layout.lua"))];
 
 /// Why a layout cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

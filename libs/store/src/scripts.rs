@@ -118,6 +118,14 @@ scripts! {
 }
 
 impl Script {
+    /// Whether it changes nothing, so that it may be called again without a thought.
+    pub(crate) const fn is_read(self) -> bool {
+        matches!(
+            self,
+            Self::History | Self::Membership | Self::ViewContent | Self::Strays | Self::Scan
+        )
+    }
+
     /// SHA-1 by which Redis calls it.
     pub(crate) fn hash(self) -> &'static str {
         &SOURCES[self as usize].hash

@@ -134,8 +134,12 @@ impl ConnectionLike for Shared {
         Box::pin(async move {
             let began = Instant::now();
             let command = name(cmd);
-            let sent = self.connection.send(cmd);
-            let result = sent.instrument(redis_span(command, "")).await;
+            let span = redis_span(command, "");
+            let mut result = self.connection.send(cmd).instrument(span.clone()).await;
+            // Whatever goes this way may be sent again.
+            if result.as_ref().is_err_and(is_broken) {
+                result = self.connection.send(cmd).instrument(span).await;
+            }
             timed(command, began);
             self.link.note(result.as_ref());
             result
@@ -150,8 +154,13 @@ impl ConnectionLike for Shared {
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
             let began = Instant::now();
+            let span = redis_span("pipeline", "");
             let sent = self.connection.send_pipe(pipe, offset, count);
-            let result = sent.instrument(redis_span("pipeline", "")).await;
+            let mut result = sent.instrument(span.clone()).await;
+            if result.as_ref().is_err_and(is_broken) {
+                let sent = self.connection.send_pipe(pipe, offset, count);
+                result = sent.instrument(span).await;
+            }
             timed("pipeline", began);
             match &result {
                 Ok(values) => {
@@ -209,6 +218,11 @@ fn name(cmd: &Cmd) -> &'static str {
     known
         .find(|known| word.eq_ignore_ascii_case(known.as_bytes()))
         .unwrap_or("other")
+}
+
+/// Whether a connection broke, as one does that died while nobody spoke; not where an answer is waited for in vain.
+pub(crate) fn is_broken(error: &RedisError) -> bool {
+    !error.is_timeout() && (error.is_connection_dropped() || error.is_io_error())
 }
 
 /// Whether the server that answered is the wrong one, so that its connection is of no more use.

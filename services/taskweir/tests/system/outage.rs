@@ -175,3 +175,25 @@ async fn throughput_is_back_within_ten_seconds_of_a_restart_of_redis() {
     let recovered = recovered.expect("80% of the rate before, over a second, within ten seconds");
     println!("back after {} ms", recovered + 1_000 - back_ms);
 }
+
+#[tokio::test]
+async fn the_first_look_after_a_restart_of_redis_is_answered() {
+    let mut fleet = Fleet::start("5").await;
+    let address = format!("127.0.0.1:{}", taskweir_testkit::free_port());
+    let _dashboard = fleet.spawn("dashboard", &[("DASHBOARD_ADDR", &address)]);
+    let page = format!("http://{address}/");
+    let http = fleet.http.clone();
+    let status = async |url: &str| {
+        let answer = http.get(url).send().await.ok()?;
+        Some(answer.status().as_u16())
+    };
+    eventually("the dashboard answers", async || {
+        (status(&page).await? == 200).then_some(())
+    })
+    .await;
+    fleet.redis.kill();
+    fleet.redis.restart();
+    // Nobody has spoken to Redis since: the connections are dead, and nobody has noticed.
+    assert_eq!(status(&page).await, Some(200));
+    assert_eq!(status(&format!("{}/stats", fleet.base)).await, Some(200));
+}
