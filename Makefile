@@ -18,7 +18,8 @@ PARTITIONED := taskweir-store taskweir-worker taskweir-gateway taskweir-projecto
 
 .PHONY: test
 test: ## install what tests need and run every test
-	@scripts/install-tools.sh redis prometheus chromium axe nextest schemathesis
+	@scripts/install-tools.sh redis prometheus chromium axe nextest schemathesis manifests
+	@scripts/check-manifests.sh
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
 	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)

@@ -86,16 +86,25 @@ pub struct Migrated {
 }
 
 async fn version(connection: &mut Connection, prefix: &str) -> Result<Option<u32>, StoreError> {
+    number(connection, prefix, "version").await
+}
+
+/// A number of the layout.
+async fn number(
+    connection: &mut Connection,
+    prefix: &str,
+    field: &str,
+) -> Result<Option<u32>, StoreError> {
     let text: Option<String> = redis::cmd("HGET")
         .arg(keys::schema(prefix))
-        .arg("version")
+        .arg(field)
         .query_async(connection)
         .await?;
     text.map(|text| {
         text.parse().map_err(|_| {
             LayoutError::Damaged {
                 prefix: prefix.to_owned(),
-                detail: format!("version {text:?}"),
+                detail: format!("{field} {text:?}"),
             }
             .into()
         })
@@ -117,7 +126,18 @@ pub(crate) async fn check(
             .into());
         }
         Some(found) if found < LAYOUT_VERSION => return Err(LayoutError::Old { found }.into()),
-        Some(found) if found > LAYOUT_VERSION => return Err(LayoutError::New { found }.into()),
+        Some(found) if found > LAYOUT_VERSION => {
+            // It has grown, and may still be fit for us: the migration says for whom.
+            let oldest = number(connection, prefix, "oldest").await?;
+            if oldest.is_none_or(|oldest| oldest > LAYOUT_VERSION) {
+                return Err(LayoutError::New { found }.into());
+            }
+            tracing::info!(
+                layout = found,
+                ours = LAYOUT_VERSION,
+                "the layout is newer, and fit for this program"
+            );
+        }
         Some(_) => {}
     }
     let suffixes: Option<String> = redis::cmd("HGET")
