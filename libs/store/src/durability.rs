@@ -9,7 +9,7 @@ use redis::{Cmd, RedisError, Value};
 use crate::link::MAX_BLOCK;
 use crate::migrate::LayoutError;
 use crate::scripts::Script;
-use crate::shared::{forgotten, info, timed};
+use crate::shared::{forgotten, infos, timed};
 use crate::target::Connection;
 use crate::{Partition, StoreError};
 
@@ -99,15 +99,16 @@ impl Durability {
         if !matches!(self, Self::Fsync(_)) {
             return Ok(());
         }
-        let version = info(connection, "server", "redis_version").await?;
-        let version = version.unwrap_or_default();
-        let why = if !knows_waitaof(&version) {
+        // Of a cluster, every node must be able to.
+        let versions = infos(connection, "server", "redis_version").await?;
+        let mut versions = versions.iter().map(String::as_str);
+        let unknown = versions.len() == 0;
+        let old = versions.find(|version| !knows_waitaof(version));
+        let old = old.or(unknown.then_some("of no known version"));
+        let files = infos(connection, "persistence", "aof_enabled").await?;
+        let why = if let Some(version) = old {
             format!("WAITAOF, which Redis has from 7.2 on; this is {version}")
-        } else if info(connection, "persistence", "aof_enabled")
-            .await?
-            .as_deref()
-            == Some("0")
-        {
+        } else if files.iter().any(|enabled| enabled == "0") {
             "an append-only file: run `redis-cli CONFIG SET appendonly yes` (or set it in redis.conf)"
                 .to_owned()
         } else {

@@ -17,7 +17,9 @@ use crate::keys::Keys;
 use crate::memory::MemoryWatch;
 use crate::migrate::{self, LayoutError};
 use crate::scripts::Script;
-use crate::shared::{Link, forgotten, info_texts, infos, is_broken, misled, redis_span, timed};
+use crate::shared::{
+    Link, field_of, forgotten, info_texts, infos, is_broken, misled, redis_span, timed,
+};
 use crate::target::{Alone, Connection, Target, shown};
 use crate::{clock, entropy};
 
@@ -163,7 +165,7 @@ pub(crate) fn manager_config() -> ConnectionManagerConfig {
 }
 
 pub(crate) async fn connect(settings: &RedisSettings) -> Result<Connection, StoreError> {
-    Ok(settings.target()?.connect().await?)
+    Ok(settings.target()?.connect().await?.0)
 }
 
 impl Store {
@@ -173,7 +175,7 @@ impl Store {
     /// Redis is away or loading, evicts keys, or has another layout.
     pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
         let target = settings.target()?;
-        let mut connection = target.connect().await?;
+        let (mut connection, address) = target.connect().await?;
         refuse_eviction(&mut connection).await?;
         limits.durability.check(&mut connection).await?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
@@ -194,7 +196,7 @@ impl Store {
             .connection_timeout(CONNECT_TIMEOUT * 2)
             .build_unchecked(manager);
         Ok(Self {
-            link: Link::new(target, connection),
+            link: Link::new(target, connection, address),
             pool,
             partitions: Arc::new(partitions),
             limits,
@@ -284,25 +286,21 @@ impl Store {
         Ok(redis::cmd("PING").query_async(&mut connection).await?)
     }
 
-    /// What the server says of itself, by field of `INFO`; in a cluster, one of them.
+    /// What the server says of itself, by field of `INFO`; in a cluster, the one that is fullest.
     ///
     /// # Errors
     /// Redis is away or refuses.
     pub async fn server_info(&self) -> Result<BTreeMap<String, String>, StoreError> {
         let mut connection = self.link.get();
         let texts = info_texts(&mut connection, &redis::cmd("INFO")).await?;
-        let text = texts.first().map_or("", String::as_str);
+        let used = |text: &&String| -> u64 {
+            let used = field_of(text, "used_memory");
+            used.and_then(|used| used.parse().ok()).unwrap_or(0)
+        };
+        let text = texts.iter().max_by_key(used).map_or("", String::as_str);
         let lines = text.lines().filter_map(|line| line.split_once(':'));
         let fields = lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         Ok(fields.collect())
-    }
-
-    /// The section of `INFO` that holds a field, and its value.
-    ///
-    /// # Errors
-    /// Redis is away or refuses.
-    pub async fn info(&self, section: &str, field: &str) -> Result<Option<String>, StoreError> {
-        self.link.info(section, field).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The shared connection: who hears how each call went, and takes a new one where the old one is of no more use.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,29 +29,42 @@ pub(crate) struct Link {
     target: Target,
     current: Arc<RwLock<Connection>>,
     timeouts: Arc<AtomicU32>,
+    /// Tells who follows the primary that the one we speak to is of no more use.
+    lost: Arc<AtomicBool>,
 }
 
 /// How often Sentinels are asked where the primary is.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Follows the primary that Sentinels name, until the link is gone.
-async fn follow(target: Target, current: Weak<RwLock<Connection>>) {
-    let mut known = target.address().await.ok().flatten();
+/// Follows the primary that Sentinels name, until the link is gone. `known` is the one we speak to; a call that
+/// found it useless asks for a new connection, be the address the same.
+async fn follow(
+    target: Target,
+    current: Weak<RwLock<Connection>>,
+    mut known: Option<String>,
+    lost: Arc<AtomicBool>,
+) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(current) = current.upgrade() else {
             return;
         };
-        let Ok(Some(address)) = target.address().await else {
+        if lost.swap(false, Ordering::Relaxed) {
+            known = None;
+        }
+        let Ok(named) = target.address().await else {
             continue;
         };
-        if known.as_ref() == Some(&address) {
+        if known.is_some() && known == named {
             continue;
         }
-        if let Ok(fresh) = target.connect().await {
-            tracing::warn!(primary = %address, "another server is the primary now");
+        if let Ok((fresh, address)) = target.connect().await {
+            tracing::warn!(
+                primary = address,
+                "the connection to the primary is made anew"
+            );
             *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-            known = Some(address);
+            known = address;
         }
     }
 }
@@ -60,15 +74,18 @@ impl Link {
         clippy::disallowed_methods,
         reason = "what follows the primary ends with the last handle, and holds nothing that must be saved"
     )]
-    pub(crate) fn new(target: Target, connection: Connection) -> Self {
+    pub(crate) fn new(target: Target, connection: Connection, address: Option<String>) -> Self {
         let current = Arc::new(RwLock::new(connection));
+        let lost = Arc::<AtomicBool>::default();
         if target.wanders() {
-            tokio::spawn(follow(target.clone(), Arc::downgrade(&current)));
+            let (watched, lost) = (Arc::downgrade(&current), Arc::clone(&lost));
+            tokio::spawn(follow(target.clone(), watched, address, lost));
         }
         Self {
             target,
             current,
             timeouts: Arc::default(),
+            lost,
         }
     }
 
@@ -86,15 +103,6 @@ impl Link {
             .clone()
     }
 
-    /// A field of a section of `INFO`.
-    pub(crate) async fn info(
-        &self,
-        section: &str,
-        field: &str,
-    ) -> Result<Option<String>, StoreError> {
-        info(&mut self.get(), section, field).await
-    }
-
     /// Hears how a call went.
     pub(crate) fn note(&self, result: Result<&Value, &RedisError>) {
         let misled = misled(result);
@@ -109,8 +117,9 @@ impl Link {
             return;
         }
         self.timeouts.store(0, Ordering::Relaxed);
-        // A cluster's connection finds its way by itself, and Sentinels are asked all the time.
+        // A cluster's connection finds its way by itself.
         let Target::Single(client) = &self.target else {
+            self.lost.store(true, Ordering::Relaxed);
             return;
         };
         if let Ok(fresh) =
@@ -253,25 +262,18 @@ pub(crate) async fn infos(
     let mut cmd = redis::cmd("INFO");
     cmd.arg(section);
     let texts = info_texts(connection, &cmd).await?;
-    let found = texts.iter().filter_map(|text| {
-        let mut lines = text.lines();
-        let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-        Some(value.trim().to_owned())
-    });
-    Ok(found.collect())
+    let found = texts.iter().filter_map(|text| field_of(text, field));
+    Ok(found.map(ToOwned::to_owned).collect())
 }
 
-/// The same of the first server.
-pub(crate) async fn info(
-    connection: &mut (impl ConnectionLike + Send),
-    section: &str,
-    field: &str,
-) -> Result<Option<String>, StoreError> {
-    let mut found = infos(connection, section, field).await?;
-    Ok((!found.is_empty()).then(|| found.swap_remove(0)))
+/// A field of what `INFO` says.
+pub(crate) fn field_of<'a>(info: &'a str, field: &str) -> Option<&'a str> {
+    let mut lines = info.lines();
+    let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(value.trim())
 }
 
-/// What `INFO` says, by server.
+/// What `INFO` says, by server, always in the same order.
 pub(crate) async fn info_texts(
     connection: &mut (impl ConnectionLike + Send),
     cmd: &Cmd,
@@ -280,10 +282,13 @@ pub(crate) async fn info_texts(
     let value: Value = cmd.query_async(connection).await?;
     match value {
         // A cluster's nodes, each with its address.
-        Value::Map(nodes) => nodes
-            .into_iter()
-            .map(|(_, text)| reader.text(text))
-            .collect(),
+        Value::Map(nodes) => {
+            let texts = nodes
+                .into_iter()
+                .map(|(address, text)| Ok((reader.text(address)?, reader.text(text)?)));
+            let texts: Result<BTreeMap<String, String>, StoreError> = texts.collect();
+            Ok(texts?.into_values().collect())
+        }
         Value::VerbatimString { text, .. } => Ok(vec![text]),
         text => Ok(vec![reader.text(text)?]),
     }

@@ -139,15 +139,16 @@ impl Target {
         }
     }
 
-    /// A connection that is shared by many and comes back by itself.
-    pub(crate) async fn connect(&self) -> RedisResult<Connection> {
+    /// A connection that is shared by many and comes back by itself, and the address of its server where it is one.
+    pub(crate) async fn connect(&self) -> RedisResult<(Connection, Option<String>)> {
         if let Self::Cluster(client) = self {
             let connection = client.get_async_connection().await?;
-            return Ok(Connection::Cluster(connection));
+            return Ok((Connection::Cluster(connection), None));
         }
         let client = self.server().await?.ok_or_else(|| wrong("no server"))?;
+        let address = client.get_connection_info().addr().to_string();
         let manager = ConnectionManager::new_with_config(client, manager_config()).await?;
-        Ok(Connection::Single(manager))
+        Ok((Connection::Single(manager), Some(address)))
     }
 
     /// A connection that nobody else uses, for commands that block for so long.

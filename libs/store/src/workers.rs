@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reply::Reader;
 use crate::scripts::Script;
+use crate::shared::field_of;
 use crate::{Partition, StoreError, StreamSet};
 
 /// What a worker says of itself.
@@ -71,6 +72,23 @@ impl Partition {
             .collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok((workers, time.0 * 1_000 + time.1 / 1_000))
+    }
+
+    /// The run id of the server that holds this partition: another one tells of a restart, or of another server.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn run_id(&self) -> Result<String, StoreError> {
+        // In a cluster the key leads the pipeline to its server; `INFO` alone would be answered by any of them.
+        let (_, info): (Value, Value) = redis::pipe()
+            .cmd("EXISTS")
+            .arg(self.keys.workers())
+            .cmd("INFO")
+            .arg("server")
+            .query_async(&mut self.link.get())
+            .await?;
+        let text = Reader("INFO").text(info)?;
+        Ok(field_of(&text, "run_id").unwrap_or_default().to_owned())
     }
 
     /// Forgets a worker if nothing is pending under its name; tells whether it did.

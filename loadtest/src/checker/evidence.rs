@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use redis::aio::MultiplexedConnection;
+use tokio_util::sync::CancellationToken;
 
 use super::tap::{Entry, Position, RawEvent, Tap, connect, keys};
 use super::{Claim, Submit, Window};
@@ -228,6 +230,30 @@ impl Evidence {
             losses: Vec::new(),
             partitions,
         })
+    }
+
+    /// Reads what is left on the primaries of a cluster, when nothing was cut and all has come to rest.
+    ///
+    /// # Errors
+    /// One of them is away.
+    pub async fn of_cluster(urls: &[String]) -> anyhow::Result<Self> {
+        let mut whole: Option<Self> = None;
+        for url in urls {
+            let tap = Tap::new(url.clone());
+            tokio::select! {
+                () = tap.clone().follow(CancellationToken::new()) => {}
+                read = tap.catch_up(Duration::from_secs(30)) => read?,
+            }
+            let part = Self::gather(url, &tap).await?;
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => {
+                    whole.events.extend(part.events);
+                    whole.partitions.extend(part.partitions);
+                }
+            }
+        }
+        whole.context("no servers")
     }
 
     /// Whether anything that was acknowledged may have been lost.

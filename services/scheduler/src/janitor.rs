@@ -22,6 +22,16 @@ const MIN_PERIOD: Duration = Duration::from_millis(100);
 /// A worker silent for longer than this, and than four of its leases, is forgotten.
 const FORGET_AFTER_MS: u64 = 60_000;
 
+/// A good round.
+struct Good {
+    /// When it looked, by our clock.
+    looked: Instant,
+    /// The same by Redis' clock, ms.
+    redis_ms: u64,
+    /// When it was done, which may be long after.
+    ended: Instant,
+}
+
 struct Janitor {
     store: Store,
     partition: Partition,
@@ -29,8 +39,7 @@ struct Janitor {
     /// Since when idle times can be trusted: not right after a restart of Redis or a pause of it or
     /// of ours, when workers had no chance to speak.
     trusted_since: Instant,
-    /// The last good look, by our clock and by Redis'.
-    last_good: Option<(Instant, u64)>,
+    last_good: Option<Good>,
     run_id: String,
 }
 
@@ -68,10 +77,11 @@ impl Janitor {
     /// Looks once at everything; gives the time until the next look.
     async fn round(&mut self) -> Result<Duration, StoreError> {
         let (workers, now_ms) = self.partition.workers().await?;
+        let looked = Instant::now();
         let own_ms = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let shortest = workers.iter().map(|worker| worker.info.lease_ms);
         let shortest = shortest.min().unwrap_or(own_ms).min(own_ms);
-        self.check_trust(Duration::from_millis(shortest), now_ms)
+        self.check_trust(Duration::from_millis(shortest), looked, now_ms)
             .await?;
         let flags = self.partition.queue_flags().await?;
         let mut queues: Vec<QueueName> = flags.known.into_iter().collect();
@@ -97,24 +107,29 @@ impl Janitor {
         if self.partition.keys().partition().0 == 0 && self.store.partition_count() > 1 {
             self.store.repair_pauses().await?;
         }
-        self.last_good = Some((Instant::now(), now_ms));
+        self.last_good = Some(Good {
+            looked,
+            redis_ms: now_ms,
+            ended: Instant::now(),
+        });
         Ok(Duration::from_millis(shortest / 3).clamp(MIN_PERIOD, MAX_PERIOD))
     }
 
     /// Begins to distrust idle times after a restart of Redis, when our own last good look is older
     /// than a third of the lease, or when Redis' clock has gone elsewhere than ours (its machine was
     /// suspended, or its clock was set): in each case workers may have been unable to speak.
-    async fn check_trust(&mut self, lease: Duration, now_ms: u64) -> Result<(), StoreError> {
-        let run_id = self
-            .store
-            .info("server", "run_id")
-            .await?
-            .unwrap_or_default();
+    async fn check_trust(
+        &mut self,
+        lease: Duration,
+        looked: Instant,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let run_id = self.partition.run_id().await?;
         let slack = (lease / 3).max(MAX_PERIOD * 2);
-        let gap = self.last_good.is_none_or(|(at, redis_ms)| {
-            let passed = at.elapsed();
-            let by_redis = Duration::from_millis(now_ms.saturating_sub(redis_ms));
-            passed > slack || by_redis.abs_diff(passed) > slack
+        let gap = self.last_good.as_ref().is_none_or(|good| {
+            let passed = looked.duration_since(good.looked);
+            let by_redis = Duration::from_millis(now_ms.saturating_sub(good.redis_ms));
+            good.ended.elapsed() > slack || by_redis.abs_diff(passed) > slack
         });
         if gap || run_id != self.run_id {
             if !self.run_id.is_empty() {

@@ -1,10 +1,13 @@
 //! A Redis Cluster, and a primary that Sentinels watch: losing one of the servers under load.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use taskweir_loadtest::checker::{Evidence, Figures, Submit, Window, check, rest};
 use taskweir_store::{Limits, MigrateOptions, RedisSettings, Store, migrate};
 use taskweir_testkit::{Persistence, TestRedis, eventually, eventually_within, free_port};
 
@@ -12,11 +15,17 @@ use crate::fleet::{Process, command, spawn};
 
 const SOON: Duration = Duration::from_secs(90);
 
+/// What a server that dies may not have told its replica.
+const UNTOLD: Duration = Duration::from_secs(2);
+/// Seconds.
+const LEASE: u64 = 3;
+
 /// Services on an address of any form.
 struct System {
     base: String,
     http: reqwest::Client,
     store: Store,
+    workers: Vec<Process>,
     _services: Vec<Process>,
 }
 
@@ -30,21 +39,22 @@ impl System {
             .await
             .unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        let services = ["gateway", "scheduler", "projector", "worker", "worker"].map(|service| {
+        let run = |service: &str| {
             let mut command = command(Path::new("/"));
             command
                 .arg(service)
                 .env("REDIS_URL", url)
                 .env("RUST_LOG", "off")
-                .env("LEASE_SECONDS", "3")
+                .env("LEASE_SECONDS", LEASE.to_string())
                 .env("GATEWAY_ADDR", &address);
             spawn(&mut command)
-        });
+        };
         let system = Self {
             base: format!("http://{address}"),
             http: reqwest::Client::new(),
             store: Store::connect(&settings, Limits::default()).await.unwrap(),
-            _services: services.into(),
+            workers: vec![run("worker"), run("worker")],
+            _services: ["gateway", "scheduler", "projector"].map(run).into(),
         };
         eventually("the gateway is ready", async || {
             let ready = format!("{}/health/ready", system.base);
@@ -55,67 +65,77 @@ impl System {
         system
     }
 
-    /// Submits a task as a client does that repeats until it is answered; its id.
-    async fn submit(&self, number: usize) -> String {
-        eventually_within(SOON, "a submit is answered", async || {
+    /// Submits a task as a client does that repeats until it is answered; what it was told.
+    async fn submit(&self, key: &str, body: &Value) -> Submit {
+        let sent = Instant::now();
+        let id = eventually_within(SOON, "a submit is answered", async || {
             let post = self.http.post(format!("{}/tasks", self.base));
-            let post = post.header("idempotency-key", format!("k{number}"));
-            let body = json!({ "type": "process", "data": { "duration_ms": 5 } });
-            let answer = post.json(&body).send().await.ok()?;
+            let post = post.header("idempotency-key", key);
+            let answer = post.json(body).send().await.ok()?;
             let accepted = answer.status().is_success();
             let body: Value = answer.json().await.ok()?;
             accepted.then(|| body["id"].as_str().unwrap().to_owned())
         })
-        .await
+        .await;
+        Submit {
+            ids: BTreeSet::from([id.clone()]),
+            id: Some(id),
+            refused: false,
+            sent: Some(sent),
+            at: Some(Instant::now()),
+        }
     }
 
-    /// Submits many, and lets something happen in the middle of it.
-    async fn under_load(&self, count: usize, happens: impl FnOnce()) -> Vec<String> {
-        let mut ids = Vec::new();
+    /// Submits many, and lets something happen in the middle of it; what clients were told, by key.
+    async fn under_load(&self, count: usize, happens: impl FnOnce()) -> BTreeMap<String, Submit> {
+        let mut told = BTreeMap::new();
         let mut happens = Some(happens);
+        let body = json!({ "type": "process", "data": { "duration_ms": 5 } });
         for number in 0..count {
             if number == count / 3
                 && let Some(happens) = happens.take()
             {
                 happens();
             }
-            ids.push(self.submit(number).await);
+            let key = format!("k{number}");
+            let submit = self.submit(&key, &body).await;
+            told.insert(key, submit);
         }
-        ids
+        told
     }
 
-    /// How many of these tasks the log has lost; the others have completed, and everything agrees with the log.
-    async fn lost(&self, ids: &[String]) -> usize {
-        let mut lost = 0;
-        for id in ids {
-            lost += eventually_within(SOON, "it has ended or is lost", async || {
-                let answer = self.http.get(format!("{}/tasks/{id}", self.base)).send();
-                let answer = answer.await.ok()?;
-                if answer.status().as_u16() == 404 {
-                    return Some(1);
-                }
-                let task: Value = answer.json().await.ok()?;
-                (task["status"] == "completed").then_some(0)
-            })
-            .await;
+    async fn get(&self, path: &str) -> Option<Value> {
+        let answer = self.http.get(format!("{}{path}", self.base)).send().await;
+        answer.ok()?.json().await.ok()
+    }
+
+    /// What the checker counts on these servers, whose primary died at an instant, once all has come to rest; it
+    /// finds nothing broken, and everything agrees with the log.
+    async fn checked(
+        &self,
+        servers: &[String],
+        journal: BTreeMap<String, Submit>,
+        killed: Instant,
+    ) -> Figures {
+        for server in servers {
+            let rest = tokio::time::timeout(SOON, rest(server)).await;
+            rest.expect("it comes to rest");
         }
-        eventually_within(SOON, "the views come to the end of the log", async || {
-            let lags = self.store.lags().await.ok()?;
-            let settled = lags.iter().all(|lag| lag.checkpoint == lag.end);
-            settled.then_some(())
-        })
-        .await;
         let report = taskweir_projector::verify(&self.store).await.unwrap();
         assert_eq!(report.differences, [] as [String; 0]);
-        let stats = self
-            .http
-            .get(format!("{}/stats", self.base))
-            .send()
-            .await
-            .unwrap();
-        let stats: Value = stats.json().await.unwrap();
+        let stats = self.get("/stats").await.unwrap();
         assert_eq!(stats["ledger"]["balanced"], true);
-        lost
+        let mut evidence = Evidence::of_cluster(servers).await.unwrap();
+        evidence.journal = journal;
+        evidence.losses = vec![Window {
+            begin: killed.checked_sub(UNTOLD).unwrap(),
+            end: killed,
+            submits: true,
+        }];
+        let findings = check(&evidence);
+        assert_eq!(findings.violations, []);
+        println!("{:#?}", findings.figures);
+        findings.figures
     }
 }
 
@@ -153,27 +173,36 @@ async fn cluster() -> Vec<TestRedis> {
     nodes
 }
 
-#[tokio::test]
-async fn a_cluster_loses_a_primary_under_load_and_goes_on() {
-    let mut nodes = cluster().await;
+/// Addresses of those that are primaries and hold partitions.
+fn holders(nodes: &[TestRedis]) -> Vec<String> {
+    let holding = nodes.iter().filter(|node| {
+        TcpStream::connect(("127.0.0.1", node.port())).is_ok()
+            && node.cli(&["ROLE"]).starts_with("master")
+            && !node.cli(&["KEYS", "*:log"]).is_empty()
+    });
+    holding
+        .map(|node| format!("redis://127.0.0.1:{}", node.port()))
+        .collect()
+}
+
+fn cluster_url(nodes: &[TestRedis]) -> String {
     let addresses: Vec<String> = nodes
         .iter()
         .map(|node| format!("127.0.0.1:{}", node.port()))
         .collect();
-    let url = format!("redis+cluster://{}", addresses.join(","));
-    let system = System::start(&url, 6).await;
-    // The partitions are spread over the primaries.
-    let holding = nodes.iter().filter(|node| {
-        let role = node.cli(&["ROLE"]);
-        role.starts_with("master") && !node.cli(&["KEYS", "*:meta"]).is_empty()
-    });
-    assert_eq!(holding.count(), 0, "nothing was submitted yet");
+    format!("redis+cluster://{}", addresses.join(","))
+}
+
+#[tokio::test]
+async fn a_cluster_loses_a_primary_under_load_and_goes_on() {
+    let mut nodes = cluster().await;
+    let system = System::start(&cluster_url(&nodes), 6).await;
     let primary = nodes
         .iter()
         .position(|node| node.cli(&["ROLE"]).starts_with("master"))
         .unwrap();
     let mut killed = Instant::now();
-    let ids = system
+    let told = system
         .under_load(600, || {
             nodes[primary].kill();
             killed = Instant::now();
@@ -183,19 +212,41 @@ async fn a_cluster_loses_a_primary_under_load_and_goes_on() {
         "the last of 600 was answered {:?} after the kill",
         killed.elapsed()
     );
-    let holding = nodes.iter().enumerate().filter(|(index, node)| {
-        *index != primary
-            && node.cli(&["ROLE"]).starts_with("master")
-            && !node.cli(&["KEYS", "*:log"]).is_empty()
-    });
-    assert_eq!(holding.count(), 3, "three primaries hold logs");
-    let lost = system.lost(&ids).await;
-    println!(
-        "{lost} of {} acknowledged were lost with the primary",
-        ids.len()
-    );
-    // A replica may lack what it was not told in the last moment, and nothing else.
-    assert!(lost <= 20, "{lost}");
+    let holders = holders(&nodes);
+    assert_eq!(holders.len(), 3, "three primaries hold logs");
+    let figures = system.checked(&holders, told, killed).await;
+    assert_eq!(figures.accepted, 600);
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_held_on_a_cluster_runs_elsewhere_a_lease_later() {
+    let nodes = cluster().await;
+    let mut system = System::start(&cluster_url(&nodes), 6).await;
+    let body = json!({ "type": "sleep", "data": { "seconds": 1 } });
+    let mut ids = Vec::new();
+    for number in 0..24 {
+        let submit = system.submit(&format!("k{number}"), &body).await;
+        ids.extend(submit.id);
+    }
+    system.workers[0].kill();
+    let soon = Duration::from_secs(LEASE + 6);
+    let mut redelivered = 0;
+    eventually_within(soon, "every task has completed", async || {
+        redelivered = 0;
+        for id in &ids {
+            let task = system.get(&format!("/tasks/{id}")).await?;
+            if task["status"] != "completed" {
+                return None;
+            }
+            redelivered += usize::from(task["attempt"].as_u64()? > 1);
+        }
+        Some(())
+    })
+    .await;
+    assert!(redelivered > 0, "the killed worker held some");
+    let told = BTreeMap::new();
+    let figures = system.checked(&holders(&nodes), told, Instant::now()).await;
+    assert_eq!(figures.started_twice, redelivered as u64);
 }
 
 /// Sentinels that watch a primary as `main`.
@@ -256,12 +307,15 @@ async fn the_primary_that_sentinels_name_is_followed() {
     .await;
     let url = format!("redis+sentinel://{}/main", addresses.join(","));
     let system = System::start(&url, 1).await;
-    let ids = system.under_load(300, || primary.kill()).await;
+    let mut killed = Instant::now();
+    let told = system
+        .under_load(300, || {
+            primary.kill();
+            killed = Instant::now();
+        })
+        .await;
     assert!(replica.cli(&["ROLE"]).starts_with("master"));
-    let lost = system.lost(&ids).await;
-    println!(
-        "{lost} of {} acknowledged were lost with the primary",
-        ids.len()
-    );
-    assert!(lost <= 20, "{lost}");
+    let servers = [format!("redis://127.0.0.1:{}", replica.port())];
+    let figures = system.checked(&servers, told, killed).await;
+    assert_eq!(figures.accepted, 300);
 }
