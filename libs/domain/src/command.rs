@@ -95,7 +95,10 @@ impl AttemptError {
     pub fn new(kind: ErrorKind, class: Option<String>, message: impl Into<String>) -> Self {
         Self {
             kind,
-            class: class.map(|class| cut(class, Self::MAX_CLASS)),
+            class: class
+                .map(|class| class.trim().to_owned())
+                .filter(|class| !class.is_empty())
+                .map(|class| cut(class, Self::MAX_CLASS)),
             message: cut(message.into(), Self::MAX_MESSAGE),
         }
     }
@@ -203,4 +206,19 @@ pub enum Command {
     DlqRetry(Actor),
     /// A person removes it from the dead letters.
     DlqRemove(Actor),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AttemptError, ErrorKind};
+
+    #[test]
+    fn a_class_of_nothing_is_none() {
+        let class = |text: &str| {
+            let error = AttemptError::new(ErrorKind::Fatal, Some(text.to_owned()), "gone");
+            error.class().to_owned()
+        };
+        assert_eq!(class(" "), ErrorKind::Fatal.as_str());
+        assert_eq!(class(" SmtpTimeout "), "SmtpTimeout");
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use taskweir_domain::{Bulk, Command, TaskId, decide};
+use taskweir_domain::{Bulk, Command, Position, Task, TaskId, decide};
 
 use crate::operation::{Claimed, Operation, OperationKind, Order, Saved, bounded};
 use crate::ops::{ActionOutcome, CancelOutcome, Cancellation, DlqAction, MAX_BATCH, RetryOutcome};
@@ -12,8 +12,9 @@ use crate::{Partition, Store, StoreError};
 
 /// Whoever runs an operation says so that often; silent for so long, it is taken up by another.
 const LEASE: Duration = Duration::from_secs(10);
-/// Longest wait for the views to have seen what stood in the log when the operation was asked for.
-const VIEWS: Duration = Duration::from_secs(10);
+/// Longest wait for the views to have seen what stood in the log when the operation was asked for: well below the
+/// lease, which nobody renews meanwhile.
+const VIEWS: Duration = Duration::from_secs(3);
 /// How often a cancellation is decided anew because its task changed meanwhile.
 const MAX_DECISIONS: usize = 10;
 
@@ -102,7 +103,12 @@ async fn plan(partition: &Partition, operation: &mut Operation) -> Result<bool, 
     } else {
         partition.list(&filter, below, MAX_BATCH).await?
     };
-    place.planned = page.items.iter().map(|item| item.id).collect();
+    let came_later = |task: &Task| !order.kind.is_of_dead() && task.first.ms > order.asked_ms;
+    let matching = page
+        .items
+        .iter()
+        .filter(|item| !came_later(&item.record.task));
+    place.planned = matching.map(|item| item.id).collect();
     place.last = page.next.is_none();
     if page.next.is_some() {
         place.cursor = page.next;
@@ -110,6 +116,7 @@ async fn plan(partition: &Partition, operation: &mut Operation) -> Result<bool, 
     if !place.planned.is_empty() {
         return Ok(false);
     }
+    // Nothing to do on this page: the next one, of this partition or of another.
     if std::mem::take(&mut place.last) {
         place.partition += 1;
         place.cursor = None;
@@ -134,6 +141,13 @@ async fn act(partition: &Partition, operation: &Operation) -> Result<u64, StoreE
         .zip(records)
         .filter_map(|(id, record)| {
             let record = record?;
+            // A page that is repeated after a crash may name tasks that somebody else brought back meanwhile, and
+            // that gave up anew.
+            let died: Option<Position> = record.work.parse().ok();
+            let later = died.is_some_and(|died| died.ms > order.asked_ms);
+            if later && !record.commanded_by(&nonce) {
+                return None;
+            }
             Some(DlqAction {
                 id: *id,
                 queue: record.task.queue,

@@ -386,7 +386,8 @@ fn kept_ms() -> u64 {
     ms(KEPT)
 }
 
-/// The filter of an operation that was asked for at a time: what comes later is not touched.
+/// The filter of an operation that was asked for at a time: what gives up later is not touched. What is submitted
+/// later is left out by its first event, for ids are minted by the clocks of many machines.
 pub(crate) fn bounded(kind: OperationKind, filter: &Filter, asked_ms: Option<u64>) -> Filter {
     use taskweir_domain::Status::{Failed, Pending, Processing, Retrying, Scheduled};
     let mut filter = filter.clone();
@@ -401,7 +402,6 @@ pub(crate) fn bounded(kind: OperationKind, filter: &Filter, asked_ms: Option<u64
         if filter.statuses.is_empty() {
             filter.statuses = vec![Scheduled, Pending, Processing, Retrying];
         }
-        filter.created_before_ms = earliest(filter.created_before_ms);
     }
     filter
 }

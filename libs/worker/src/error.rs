@@ -48,10 +48,11 @@ impl TaskError {
     }
 
     /// Names the class that groups alike failures in lists and bulk retries, such as
-    /// `SmtpTimeout`. At most 64 bytes are kept.
+    /// `SmtpTimeout`. At most 64 bytes are kept; an empty one is none.
     #[must_use]
     pub fn class(mut self, class: impl Into<String>) -> Self {
-        self.class = Some(class.into());
+        let class: String = class.into();
+        self.class = Some(class.trim().to_owned()).filter(|class| !class.is_empty());
         self
     }
 

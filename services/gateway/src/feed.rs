@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use taskweir_domain::{Position, TaskId};
 use taskweir_store::{LogEntry, Partition, Store, StoreError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
@@ -157,6 +158,7 @@ impl Feed {
             catching_up: Some(0),
             ready: Vec::new().into_iter(),
             kinds: Kinds::default(),
+            has_heard: false,
         })
     }
 }
@@ -233,10 +235,13 @@ pub(crate) struct Listener {
     catching_up: Option<usize>,
     ready: std::vec::IntoIter<Heard>,
     kinds: Kinds,
+    /// Whether it has heard the reader since it caught up.
+    has_heard: bool,
 }
 
 impl Listener {
-    /// The next event; `None` where the listener fell too far behind, or the feed has ended.
+    /// The next event; `None` where the listener fell too far behind, where retention cut what it had not read
+    /// yet, or where the feed has ended.
     pub(crate) async fn next(&mut self) -> Option<Arc<Heard>> {
         loop {
             if let Some(heard) = self.ready.next() {
@@ -244,13 +249,26 @@ impl Listener {
                 return Some(Arc::new(heard));
             }
             if let Some(index) = self.catching_up {
-                if let Err(error) = self.catch_up(index).await {
-                    tracing::debug!(%error, "a listener waits for Redis");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                match self.catch_up(index).await {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(error) => {
+                        tracing::debug!(%error, "a listener waits for Redis");
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
                 }
                 continue;
             }
-            let heard = self.receiver.recv().await.ok()?;
+            let heard = match self.receiver.recv().await {
+                Ok(heard) => heard,
+                // It missed some while it caught up, and reads those from the log too.
+                Err(RecvError::Lagged(_)) if !self.has_heard => {
+                    self.catching_up = Some(0);
+                    continue;
+                }
+                Err(_) => return None,
+            };
+            self.has_heard = true;
             let at = &mut self.at[heard.partition];
             if heard.entry.position > *at {
                 *at = heard.entry.position;
@@ -259,20 +277,28 @@ impl Listener {
         }
     }
 
-    /// Reads a partition's log up to where its reader is, then goes on to the next.
-    async fn catch_up(&mut self, index: usize) -> Result<(), StoreError> {
+    /// Reads a partition's log up to where its reader is, then goes on to the next; false where retention has
+    /// cut what it had not read.
+    async fn catch_up(&mut self, index: usize) -> Result<bool, StoreError> {
         let Some(partition) = self.feed.0.store.partitions().into_iter().nth(index) else {
             self.catching_up = None;
-            return Ok(());
+            self.has_heard = false;
+            self.kinds = Kinds::default();
+            return Ok(true);
         };
         let mut reader = self.feed.0.at[index].subscribe();
         let until = reader.wait_for(Option::is_some).await;
         let until = until.ok().and_then(|at| *at).unwrap_or(Position::ZERO);
-        if self.at[index] >= until {
+        let from = self.at[index];
+        if from >= until {
             self.catching_up = Some(index + 1);
-            return Ok(());
+            return Ok(true);
         }
-        let read = partition.read_log(self.at[index], BATCH).await?;
+        let read = partition.read_log(from, BATCH).await?;
+        // It comes back with its `Last-Event-ID`, and is told.
+        if partition.base_head().await?.position > from {
+            return Ok(false);
+        }
         match read.last {
             None => self.at[index] = until,
             Some(last) => {
@@ -284,6 +310,86 @@ impl Listener {
                 self.ready = heard.into_iter();
             }
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskweir_domain::TaskSpec;
+    use taskweir_store::{Limits, MigrateOptions, RedisSettings, Submission, migrate};
+    use taskweir_testkit::TestRedis;
+
+    use super::*;
+
+    /// A listener from the beginning on, of a log of a few events.
+    async fn listener() -> (TestRedis, Partition, Listener) {
+        let redis = TestRedis::start();
+        let settings = RedisSettings {
+            url: redis.url(),
+            prefix: "tw".to_owned(),
+        };
+        migrate(&settings, MigrateOptions { partitions: 1 })
+            .await
+            .expect("a layout");
+        let store = Store::connect(&settings, Limits::default())
+            .await
+            .expect("a store");
+        let partition = store.partitions().remove(0);
+        let submissions: Vec<Submission> = (0..3)
+            .map(|_| Submission {
+                id: store.mint(),
+                spec: TaskSpec::new(
+                    "default".parse().expect("a name"),
+                    "work".parse().expect("a type"),
+                ),
+                idempotency: None,
+            })
+            .collect();
+        partition.submit(&submissions).await.expect("submitted");
+        let feed = Feed::new(&store);
+        let listener = feed.listen(Some(vec![Position::ZERO])).await;
+        (redis, partition, listener.expect("a listener"))
+    }
+
+    fn heard(partition: usize, position: Position) -> Arc<Heard> {
+        Arc::new(Heard {
+            partition,
+            entry: LogEntry {
+                position,
+                t: "Progressed.1".to_owned(),
+                i: String::new(),
+                n: String::new(),
+                b: String::new(),
+                d: String::new(),
+            },
+            queue: None,
+            task_type: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn who_missed_events_while_catching_up_reads_them_from_the_log() {
+        let (_redis, _, mut listener) = listener().await;
+        let first = listener.next().await.expect("an event");
+        for seq in 0..=BEHIND as u64 {
+            let position = Position { ms: 1, seq };
+            listener.feed.0.sender.send(heard(0, position)).ok();
+        }
+        let second = listener.next().await.expect("an event");
+        let third = listener.next().await.expect("and not the end");
+        assert!(first.entry.position < second.entry.position);
+        assert!(second.entry.position < third.entry.position);
+        let more = tokio::time::timeout(Duration::from_millis(300), listener.next());
+        assert!(more.await.is_err(), "it listens on");
+    }
+
+    #[tokio::test]
+    async fn who_had_not_read_what_retention_cut_is_let_go() {
+        let (redis, partition, mut listener) = listener().await;
+        let (end, _) = partition.log_end().await.expect("a log");
+        let base = partition.keys().base();
+        assert_eq!(redis.cli(&["HSET", &base, "position", &end.to_string()]), "1");
+        assert!(listener.next().await.is_none(), "no gap without a word");
     }
 }

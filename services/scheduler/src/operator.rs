@@ -25,7 +25,8 @@ pub(crate) async fn run(store: Store, readiness: Feeder, stop: CancellationToken
     }
 }
 
-/// One page of each operation in turn, until none is left that we have.
+/// One page of each operation in turn, until none is left that we have. One whose partition is away holds up none
+/// of the others.
 async fn sweep(
     store: &Store,
     runner: &str,
@@ -33,21 +34,27 @@ async fn sweep(
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     let mut open: Vec<TaskId> = store.running_operations().await?;
-    while !open.is_empty() && !stop.is_cancelled() {
+    let mut away = None;
+    while !open.is_empty() {
         let mut more = Vec::with_capacity(open.len());
         for id in open {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
             match store.run_operation(id, runner).await {
                 Ok(Ran::More) => more.push(id),
                 Ok(Ran::Ended | Ran::Held) => {}
-                Err(error) if error.is_transient() => return Err(error),
+                Err(error) if error.is_transient() => away = Some(error),
                 // One that cannot be read must not hold up the others.
                 Err(error) => {
                     tracing::error!(%error, operation = %id, "a bulk operation is broken");
                 }
             }
+            if away.is_none() {
+                readiness.feed();
+            }
         }
-        readiness.feed();
         open = more;
     }
-    Ok(())
+    away.map_or(Ok(()), Err)
 }

@@ -22,7 +22,8 @@ while ARGV[a + 1] do
     if unique ~= record then redis.call('SET', unique, id) end
     redis.call('HSET', record, 's', 'pending', 'v', version, 'e', position, 'h', '',
       'w', make_ready(KEYS[k + 3], id, r[5], '', ''), 'c', ARGV[a + 2] .. ':retried')
-    redis.call('HDEL', record, 'f', 'l', 'j')
+    -- Whoever retries it wants it run, however late.
+    redis.call('HDEL', record, 'f', 'l', 'j', 'y')
     out[#out + 1] = {'done'}
   end
   a, k = a + 3, k + 4

@@ -2,6 +2,7 @@
 -- KEYS  log, operation, operations, operations that run
 -- ARGV  id, most under way, body, matching
 -- Returns 'done' | 'many'
+allow_when_full(KEYS[1])
 if redis.call('EXISTS', KEYS[2]) == 1 then return 'done' end
 if redis.call('SCARD', KEYS[4]) >= tonumber(ARGV[2]) then return 'many' end
 redis.call('HSET', KEYS[2], 'body', ARGV[3], 'state', 'running', 'matching', ARGV[4], 'partition', '0', 'cursor', '',

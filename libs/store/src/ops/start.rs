@@ -143,17 +143,15 @@ fn payload(
 ) -> Result<Payload, StoreError> {
     let source = reader.text(source)?;
     let text = reader.text(text)?;
-    let broken = |error: serde_json::Error| reader.error(format!("payload: {error}"));
+    // What cannot be read is as good as lost: the task fails by itself, and those begun beside it run.
     Ok(match source.as_str() {
-        "data" => Payload::Json(Json::parse(text).map_err(broken)?),
-        "body" => {
-            let first: Submitted = serde_json::from_str(&text).map_err(broken)?;
-            if first.data_stored.is_some() {
-                Payload::Missing
-            } else {
+        "data" => Json::parse(text).map_or(Payload::Missing, Payload::Json),
+        "body" => match serde_json::from_str::<Submitted>(&text) {
+            Ok(first) if first.data_stored.is_none() => {
                 Payload::Json(first.data.unwrap_or_else(Json::null))
             }
-        }
+            _ => Payload::Missing,
+        },
         "lost" => Payload::Missing,
         _ => Payload::InHand,
     })

@@ -16,6 +16,7 @@ mod finish;
 mod heartbeat;
 mod keys;
 mod layout;
+mod operation;
 mod park;
 mod pause;
 mod promote;

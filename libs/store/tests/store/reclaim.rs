@@ -214,3 +214,25 @@ async fn peer_29_after_a_crash_loop_neither_failure_nor_success_of_the_lost_atte
     let refused = |event: &&EventType| **event == EventType::LateCompletionRefused;
     assert_eq!(events.iter().filter(refused).count(), 1);
 }
+
+#[tokio::test]
+async fn a_task_brought_back_after_its_time_to_start_has_passed_is_run() {
+    let bench = Bench::new().await;
+    let id = bench
+        .submit_with(|spec| {
+            spec.max_deliveries = 0;
+            spec.expires_in_ms = Some(1);
+        })
+        .await;
+    bench.claim_one("w").await;
+    let loss = loss(&bench, &silent(&bench).await).await;
+    assert_eq!(reclaim(&bench, &loss, 0).await, ReclaimOutcome::Done);
+    assert_eq!(bench.status(id).await, Status::Failed, "a crash loop");
+    let retried = bench
+        .store
+        .act_on_dead(id, taskweir_store::DlqVerb::Retry, Actor::anonymous());
+    retried.await.unwrap();
+    let running = bench.run("w2").await;
+    assert_eq!(bench.complete(&running).await, FinishOutcome::Done);
+    bench.check(id).await;
+}

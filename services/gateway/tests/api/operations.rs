@@ -1,6 +1,10 @@
 use reqwest::Method;
+use taskweir_domain::{TaskId, TaskSpec};
+use taskweir_store::{Ran, Submission, entropy};
+use taskweir_testkit::eventually;
 
 use crate::bench::{Bench, json};
+use crate::lists::project;
 
 #[tokio::test]
 async fn a_bulk_request_names_what_it_does_not_take() {
@@ -67,4 +71,43 @@ async fn an_operation_is_watched_and_stopped_by_its_place() {
         let answer = bench.call(Method::DELETE, &path).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), 404);
     }
+}
+
+#[tokio::test]
+async fn what_is_cancelled_is_what_was_submitted_before_by_the_log_and_not_by_the_clock_of_its_id()
+{
+    let bench = Bench::new().await;
+    project(&bench).await;
+    // Its id comes from a machine whose clock is an hour ahead.
+    let now = bench.store.server_time_ms().await.unwrap();
+    let partition = bench.store.partitions().remove(0);
+    let id = entropy::task_id(now + 3_600_000, partition.keys().partition());
+    let submission = Submission {
+        id,
+        spec: TaskSpec::new("default".parse().unwrap(), "work".parse().unwrap()),
+        idempotency: None,
+    };
+    partition.submit(&[submission]).await.unwrap();
+    eventually("the view has it", async || {
+        let list = json(bench.get("/tasks").await).await;
+        (!list["tasks"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    let begun = json(bench.post("/tasks/cancel", "{}").await).await;
+    let operation: TaskId = begun["id"].as_str().unwrap().parse().unwrap();
+    let asked = bench.store.operation(operation).await.unwrap().unwrap();
+    let asked = asked.order.asked_ms;
+    // Submitted after it was asked for.
+    eventually("a later millisecond", async || {
+        (bench.store.server_time_ms().await.unwrap() > asked).then_some(())
+    })
+    .await;
+    let later = bench.submit(r#"{"type":"work"}"#).await;
+    while bench.store.run_operation(operation, "here").await.unwrap() == Ran::More {}
+    let status = async |id: String| {
+        let task = json(bench.get(&format!("/tasks/{id}")).await).await;
+        task["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(status(id.to_string()).await, "cancelled");
+    assert_eq!(status(later).await, "pending");
 }
