@@ -3,12 +3,11 @@
 pub mod access;
 pub mod admin;
 pub mod door;
-pub mod env;
 pub mod lifecycle;
 pub mod listen;
 pub mod readiness;
 pub mod telemetry;
 pub mod traces;
 
-pub use env::{Env, EnvError};
 pub use readiness::{Feeder, Readiness};
+pub use taskweir_settings::{Env, EnvError};

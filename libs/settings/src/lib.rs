@@ -1,10 +1,13 @@
 //! The settings that several of Taskweir's services share, read from the environment.
 
+pub mod env;
+
 use std::time::Duration;
 
 use taskweir_domain::{DraftLimits, Redaction, RetryPolicy, TaskSpec};
-use taskweir_runtime::{Env, EnvError};
 use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
+
+pub use env::{Env, EnvError};
 
 /// What `REDIS_URL` may begin with.
 const FORMS: [&str; 6] = [
@@ -156,9 +159,8 @@ pub fn submit(env: &Env) -> Result<DraftLimits, EnvError> {
 #[cfg(test)]
 mod tests {
     use taskweir_domain::DraftLimits;
-    use taskweir_runtime::Env;
 
-    use super::{lease, limits, migrate, redis, submit};
+    use super::{Env, lease, limits, migrate, redis, submit};
 
     #[test]
     fn an_empty_environment_gives_the_documented_defaults() {

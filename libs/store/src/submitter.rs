@@ -169,6 +169,17 @@ impl Submitter {
     }
 }
 
+impl Store {
+    /// A new id where a task belongs: where its unique key places it, else anywhere.
+    #[must_use]
+    pub fn mint_for(&self, spec: &TaskSpec) -> TaskId {
+        match &spec.unique_key {
+            Some(key) => self.mint_in(place(&sha256(key), self.partition_count())),
+            None => self.mint(),
+        }
+    }
+}
+
 /// The partition of a key, by the first bytes of its hash.
 fn place(hash: &str, partitions: usize) -> PartitionIndex {
     let number = u64::from_str_radix(hash.get(..12).unwrap_or_default(), 16).unwrap_or(0);

@@ -20,7 +20,7 @@ mod worker;
 pub use context::{CancelReason, Context};
 pub use error::TaskError;
 pub use handler::Handler;
-pub use producer::Producer;
+pub use producer::{Producer, ProducerError, Refusal, SubmitError};
 pub use taskweir_domain::{Json, Priority, RetryPolicy, TaskId, TaskSpec};
 pub use taskweir_store::{Limits, RedisSettings};
 pub use worker::{Worker, WorkerBuilder, WorkerError};

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use taskweir_domain::{FieldError, QueueName, TaskId, draft_from_json};
 use taskweir_runtime::access::Role;
-use taskweir_store::{Cancelled, DlqOutcome, DlqVerb, StoreError, SubmitOutcome};
+use taskweir_store::{Cancelled, DlqOutcome, DlqVerb, Sending, StoreError, SubmitOutcome};
+use tracing::Instrument;
 
 use crate::app::State;
 use crate::filter::Asked;
@@ -120,19 +121,20 @@ pub(crate) async fn submit(
     };
     let mut spec = spec;
     spec.actor = visitor.is_signed_in().then(|| visitor.actor());
-    let task_type = spec.task_type.clone();
+    let sending = Sending::begin(&mut spec);
     let wrong = |field: &str, message: String| {
         let field = field.to_owned();
         Ok(refused(&[FieldError { field, message }]))
     };
-    match state.submitter.submit_keyed(spec, None).await {
+    let submitting = state.submitter.submit_keyed(spec, None);
+    match submitting.instrument(sending.span().clone()).await {
         Ok((_, SubmitOutcome::Duplicate(other))) => {
             wrong("unique_key", format!("task {other} holds it"))
         }
         Ok((_, SubmitOutcome::Full)) => wrong("queue", "is full".to_owned()),
         Ok((_, SubmitOutcome::OverBudget)) => wrong("", "The memory budget is reached".to_owned()),
-        Ok((id, _)) => {
-            tracing::info!(task.id = %id, task.type = %task_type, attempt = 0, worker = "", "📤 SUBMITTED");
+        Ok((id, outcome)) => {
+            sending.ended(id, outcome);
             Ok(see_other(url::task(id)))
         }
         Err(error) if matches!(*error, StoreError::OutOfMemory) => {

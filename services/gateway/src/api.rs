@@ -85,11 +85,14 @@ pub fn openapi() -> String {
 
 #[handler]
 async fn metrics_page(Data(state): Data<&State>) -> Response {
-    // Without Redis the process' own numbers are still worth reading.
-    if let Err(error) = scrape::gauges(&state.store).await {
-        tracing::warn!(%error, "gauges of the system could not be read");
-    }
-    let text = state.metrics.render();
+    let text = match scrape::gauges(&state.store).await {
+        Ok(()) => state.metrics.render(),
+        // Without Redis the process' own numbers are still worth reading, and those of the system are not.
+        Err(error) => {
+            tracing::warn!(%error, "gauges of the system could not be read");
+            scrape::without_system(&state.metrics.render())
+        }
+    };
     text.with_content_type(METRICS_CONTENT_TYPE).into_response()
 }
 

@@ -389,7 +389,10 @@ mod tests {
         let (redis, partition, mut listener) = listener().await;
         let (end, _) = partition.log_end().await.expect("a log");
         let base = partition.keys().base();
-        assert_eq!(redis.cli(&["HSET", &base, "position", &end.to_string()]), "1");
+        assert_eq!(
+            redis.cli(&["HSET", &base, "position", &end.to_string()]),
+            "1"
+        );
         assert!(listener.next().await.is_none(), "no gap without a word");
     }
 }

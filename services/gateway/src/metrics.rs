@@ -1,10 +1,10 @@
 //! The gateway's metrics.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-use taskweir_domain::{Priority, QueueName, TaskType};
+use taskweir_store::SUBMISSIONS;
 
-pub(crate) const SUBMISSIONS: &str = "task_submissions_total";
 pub(crate) const HTTP: &str = "http_request_duration_seconds";
+pub(crate) const REDIS_UP: &str = "taskweir_redis_up";
 pub(crate) const REDIS_MEMORY: &str = "redis_memory_used_bytes";
 pub(crate) const REDIS_LIMIT: &str = "redis_memory_limit_bytes";
 pub(crate) const MALFORMED: &str = "taskweir_malformed_entries";
@@ -24,7 +24,7 @@ pub(crate) const STREAM_BYTES: &str = "stream_bytes";
 
 /// Gives the gateway's metrics their help texts.
 pub fn describe() {
-    describe_counter!(SUBMISSIONS, Unit::Count, "Tasks accepted by this gateway.");
+    describe_counter!(SUBMISSIONS, Unit::Count, "Tasks accepted by this process.");
     describe_histogram!(HTTP, Unit::Seconds, "Time to answer HTTP requests.");
     describe_histogram!(
         taskweir_store::REDIS_DURATION,
@@ -45,6 +45,10 @@ pub fn describe() {
         "Time between the latest event and the latest one the views have seen."
     );
     describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
+    describe_gauge!(
+        REDIS_UP,
+        "1 where Redis answered when this gateway was scraped; where it is 0, the gauges of the system are absent."
+    );
     describe_gauge!(REDIS_MEMORY, "Memory that Redis uses.");
     describe_gauge!(
         REDIS_LIMIT,
@@ -71,8 +75,22 @@ pub fn describe() {
     );
 }
 
-pub(crate) fn submitted(queue: &QueueName, task_type: &TaskType, priority: Priority) {
-    metrics::counter!(SUBMISSIONS, "queue" => queue.to_string(), "type" => task_type.to_string(),
-        "priority" => priority.as_str())
-    .increment(1);
-}
+/// Gauges about the system, which are as old as the latest look at Redis.
+pub(crate) const OF_THE_SYSTEM: [&str; 16] = [
+    REDIS_MEMORY,
+    REDIS_LIMIT,
+    MALFORMED,
+    OPERATIONS,
+    PAUSED,
+    PARKED,
+    VERIFY_DIFFERENCES,
+    VERIFY_TIME,
+    BY_STATUS,
+    IN_DLQ,
+    PENDING,
+    OLDEST,
+    WORKERS,
+    LAG_EVENTS,
+    LAG_SECONDS,
+    STREAM_BYTES,
+];

@@ -7,8 +7,9 @@ use taskweir_domain::Status;
 use taskweir_store::{Store, StoreError};
 
 use crate::metrics::{
-    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, MALFORMED, OLDEST, OPERATIONS, PARKED, PAUSED,
-    PENDING, REDIS_LIMIT, REDIS_MEMORY, STREAM_BYTES, VERIFY_DIFFERENCES, VERIFY_TIME, WORKERS,
+    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, MALFORMED, OF_THE_SYSTEM, OLDEST, OPERATIONS,
+    PARKED, PAUSED, PENDING, REDIS_LIMIT, REDIS_MEMORY, REDIS_UP, STREAM_BYTES, VERIFY_DIFFERENCES,
+    VERIFY_TIME, WORKERS,
 };
 
 /// A scrape that takes longer is answered without these gauges.
@@ -16,7 +17,24 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Reads and sets every gauge of the system.
 pub(crate) async fn gauges(store: &Store) -> anyhow::Result<()> {
-    Ok(tokio::time::timeout(PATIENCE, set(store)).await??)
+    let read = tokio::time::timeout(PATIENCE, set(store)).await;
+    let up = matches!(read, Ok(Ok(())));
+    metrics::gauge!(REDIS_UP).set(f64::from(u8::from(up)));
+    Ok(read??)
+}
+
+/// The text of metrics without the gauges about the system: an old number looks like a new one.
+pub(crate) fn without_system(text: &str) -> String {
+    let of_system = |line: &&str| {
+        let line = line
+            .strip_prefix("# HELP ")
+            .or_else(|| line.strip_prefix("# TYPE "))
+            .unwrap_or(line);
+        let name = line.split([' ', '{']).next().unwrap_or_default();
+        OF_THE_SYSTEM.contains(&name)
+    };
+    let kept = text.lines().filter(|line| !of_system(line));
+    kept.flat_map(|line| [line, "\n"]).collect()
 }
 
 async fn set(store: &Store) -> Result<(), StoreError> {

@@ -65,7 +65,7 @@ async fn a_library_submits_in_bulk_and_no_more_run_at_once_than_allowed() {
             .handler(Gauge(now, Arc::clone(&most))),
     );
     for id in &ids {
-        bench.reaches(*id, Status::Completed).await;
+        bench.reaches(id.unwrap(), Status::Completed).await;
     }
     assert_eq!(most.load(Ordering::SeqCst), 7);
     let end = bench.events_in_all().await;

@@ -8,4 +8,5 @@ mod faults;
 mod life;
 mod lottery;
 mod peers;
+mod producer;
 mod shutdown;
