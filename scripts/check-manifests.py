@@ -1,6 +1,7 @@
 """Ports, names of settings, images and labels of compose, Kubernetes and Prometheus agree with each other and with the
 code. Arguments: the rendered compose file, then rendered Kubernetes files."""
 
+import base64
 import re
 import sys
 from pathlib import Path
@@ -45,12 +46,14 @@ expect(services["worker"]["deploy"]["replicas"] == 3, "compose runs three worker
 
 prometheus = yaml.safe_load(open("prometheus.yml"))
 jobs = {job["job_name"] for job in prometheus["scrape_configs"]}
-expect(jobs == {f"taskweir-{name}" for name in ("gateway", "worker", "projector", "scheduler")}, f"prometheus.yml has {jobs}")
+expect(jobs == {f"taskweir-{name}" for name in ("gateway", "dashboard", "worker", "projector", "scheduler")}, f"prometheus.yml has {jobs}")
 for job in prometheus["scrape_configs"]:
     name = job["job_name"].removeprefix("taskweir-")
     port = 8000 if name == "gateway" else 9091
     static = [target for config in job.get("static_configs", []) for target in config["targets"]]
     dns = [f"{n}:{config['port']}" for config in job.get("dns_sd_configs", []) for n in config["names"]]
+    file = job["authorization"]["credentials_file"]
+    expect(file in services["prometheus"]["command"][0], f"compose does not write {file} of prometheus.yml")
     expect(static + dns == [f"{name}:{port}"], f"prometheus.yml scrapes {static + dns} as {name}")
 rules = yaml.safe_load(open("prometheus/alerts.yml"))
 expressions = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])
@@ -82,7 +85,12 @@ for path in sys.argv[2:]:
                     expect(entry["name"] in known, f"{path}: {name} sets {entry['name']}")
             if name in ours and kind == "Deployment":
                 port = {"gateway": 8000, "dashboard": 5001}.get(name, 9091)
-                expect(container["ports"] == [{"containerPort": port, "name": "http"}], f"{path}: {name} has {container['ports']}")
+                wanted = [{"containerPort": port, "name": "http"}]
+                wanted += [{"containerPort": 9091, "name": "metrics"}] if name == "dashboard" else []
+                expect(container["ports"] == wanted, f"{path}: {name} has {container['ports']}")
+                scraped = pod["metadata"]["annotations"]
+                expect(scraped["prometheus.io/scrape"] == "true", f"{path}: {name} is not scraped")
+                expect(int(scraped["prometheus.io/port"]) == (port if name != "dashboard" else 9091), f"{path}: {name} is scraped elsewhere")
                 grace = int(by[("ConfigMap", "taskweir")]["data"]["SHUTDOWN_GRACE"])
                 expect(spec["terminationGracePeriodSeconds"] > grace, f"{path}: {name} is killed before its grace is over")
         if kind == "Service" and meta["name"] in ours:
@@ -94,8 +102,17 @@ for path in sys.argv[2:]:
                 expect(variable in known, f"{path}: the config map sets {variable}, which nothing reads")
     expect(by[("Service", "gateway")]["spec"]["type"] == "LoadBalancer", f"{path}: the gateway has no load balancer")
     expect(("HorizontalPodAutoscaler", "gateway") in by, f"{path}: the gateway does not scale")
-    for name in ("gateway", "worker", "projector", "scheduler"):
+    for name in ("gateway", "dashboard", "worker", "projector", "scheduler"):
         expect(("PodDisruptionBudget", name) in by, f"{path}: {name} has no disruption budget")
+    # Where there are keys, nobody is let in without, and Prometheus has the one of a viewer.
+    secret = by[("Secret", "taskweir")]
+    text = lambda s, key: s["stringData"][key] if "stringData" in s else base64.b64decode(s["data"][key]).decode()
+    keys = secret.get("stringData", secret.get("data")).keys()
+    if "TASKWEIR_API_KEYS" in keys:
+        listed = [key.split(":") for key in text(secret, "TASKWEIR_API_KEYS").split(",")]
+        viewer = text(by[("Secret", "prometheus")], "viewer")
+        expect(any(role == "viewer" and given == viewer for _, role, given in listed), f"{path}: Prometheus has no viewer's secret")
+        expect(by[("ConfigMap", "taskweir")]["data"]["TASKWEIR_ALLOW_ANONYMOUS"] == "0", f"{path}: keys, and anybody is let in")
     # The StatefulSet's own Redis is reached by the name that the secret gives.
     if ("StatefulSet", "redis") in by:
         secret = by[("Secret", "taskweir")]["stringData"]["REDIS_URL"]

@@ -10,7 +10,10 @@ rendered=("$dir/deployment.yaml")
 # Older ones, such as Debian's, render otherwise.
 if kubectl version --client -o yaml 2>/dev/null | grep -q 'kustomizeVersion: v5'; then
   scripts/render-k8s.sh check
-  kubectl kustomize k8s/overlays/production > "$dir/production.yaml"; rendered+=("$dir/production.yaml")
+  # As an operator would, who has filled in the secrets.
+  cp -r k8s "$dir/k8s"
+  for example in "$dir"/k8s/overlays/production/*.example; do mv "$example" "${example%.example}"; done
+  kubectl kustomize "$dir/k8s/overlays/production" > "$dir/production.yaml"; rendered+=("$dir/production.yaml")
 else
   echo "check-manifests: no kubectl with kustomize 5 is here: overlays are not rendered" >&2
 fi

@@ -142,7 +142,7 @@ pub struct Store {
     partitions: Arc<Vec<Arc<Keys>>>,
     pub(crate) limits: Limits,
     memory: Arc<MemoryWatch>,
-    prefix: Arc<str>,
+    pub(crate) prefix: Arc<str>,
 }
 
 impl fmt::Debug for Store {

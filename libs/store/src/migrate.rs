@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use redis::aio::ConnectionLike;
+
 use crate::error::StoreError;
 use crate::link::{RedisSettings, connect};
 use crate::target::Connection;
-use crate::{entropy, keys};
+use crate::{Store, entropy, keys};
 
 /// Version of the layout this program needs.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -89,9 +91,19 @@ async fn version(connection: &mut Connection, prefix: &str) -> Result<Option<u32
     number(connection, prefix, "version").await
 }
 
+impl Store {
+    /// The version of the layout in Redis, which may be newer than [`LAYOUT_VERSION`]; `None` where there is none.
+    ///
+    /// # Errors
+    /// Redis is away, or the layout is damaged.
+    pub async fn layout_version(&self) -> Result<Option<u32>, StoreError> {
+        number(&mut self.link.get(), &self.prefix, "version").await
+    }
+}
+
 /// A number of the layout.
 async fn number(
-    connection: &mut Connection,
+    connection: &mut (impl ConnectionLike + Send),
     prefix: &str,
     field: &str,
 ) -> Result<Option<u32>, StoreError> {

@@ -10,7 +10,7 @@ use poem::{EndpointExt, Route, get, post};
 use taskweir_domain::{DraftLimits, Redaction};
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError, door, listen};
+use taskweir_runtime::{Env, EnvError, Feeder, door, listen};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
@@ -87,14 +87,16 @@ impl Config {
         })
     }
 
-    /// Listens and serves until `stop`; while Redis is away at the start, readers are told so.
+    /// Listens and serves until `stop`; while Redis is away at the start, readers are told so. `ready` is fed once
+    /// it is connected.
     ///
     /// # Errors
     /// The port is taken, or the layout is not usable.
-    pub async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn serve(self, ready: Feeder, stop: CancellationToken) -> anyhow::Result<()> {
         let listen = self.listen;
         let opening = async |address| {
             let state = self.connect(address).await?;
+            ready.feed();
             tracing::info!(%address, "dashboard listens");
             Ok(routes(state, HostGuard::of(address)))
         };

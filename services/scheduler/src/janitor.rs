@@ -230,12 +230,18 @@ fn tell(streams: &StreamSet, loss: &Loss, outcome: ReclaimOutcome) {
                 "type" => task.task_type.to_string(), "priority" => place.priority.as_str())
             .increment(1);
             let worker = record.holder.as_ref().map_or("", |holder| holder.worker());
-            if let Event::DeadLettered(_) = event {
-                tracing::warn!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
-                    "💀 DLQ");
-            } else {
-                tracing::warn!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
-                    reason = "lease expired", "🔄 REQUEUED");
+            match event {
+                Event::DeadLettered(_) => {
+                    tracing::info!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
+                        "💀 DLQ");
+                }
+                _ if task.cancelling() => {
+                    tracing::info!(task.id = %loss.id, worker, "cancelled: its worker fell silent");
+                }
+                _ => {
+                    tracing::info!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
+                        reason = "lease expired", "🔄 REQUEUED");
+                }
             }
         }
         (ReclaimOutcome::Stale, _) => {

@@ -41,7 +41,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Dev => dev::run().await,
         Command::Service(service) => serve::run(service).await,
-        Command::Migrate => serve::migrate().await,
+        Command::Migrate => serve::migrate(cli.json).await,
         Command::Rebuild => rebuild::run(cli.json).await,
         Command::Verify => verify::run(cli.json).await,
         Command::Chaos(chaos) => chaos::run(chaos, cli.json).await,

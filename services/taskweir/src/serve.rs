@@ -1,5 +1,7 @@
 //! Running one service as a process.
 
+use std::time::Duration;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::traces::Traces;
@@ -91,7 +93,10 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
             }
             Service::Dashboard => {
                 let config = taskweir_dashboard::Config::from_env(env)?;
-                config.serve(stop).await?;
+                // Its own HTTP tells how it goes on from there.
+                let readiness = Readiness::new(Duration::MAX);
+                process.probe(readiness.clone())?;
+                config.serve(readiness.part("dashboard"), stop).await?;
             }
             Service::Worker => {
                 let app = taskweir_worker_service::Config::from_env(env)?.build()?;
@@ -130,7 +135,7 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
 /// Completes a while after the stop: a service that still waits for Redis is then left.
 async fn connecting_abandoned(stop: &CancellationToken) {
     stop.cancelled().await;
-    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
 }
 
 /// What a command of upkeep begins with: logs, and the store as it is, without waiting for Redis.
@@ -140,8 +145,8 @@ pub async fn store_for_upkeep() -> anyhow::Result<Store> {
     Ok(Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?)
 }
 
-/// Makes or upgrades the layout.
-pub async fn migrate() -> anyhow::Result<()> {
+/// Makes or upgrades the layout, and says so, as JSON where that is asked for.
+pub async fn migrate(json: bool) -> anyhow::Result<()> {
     let env = Env::process();
     telemetry::init_logs(&env)?;
     let redis = taskweir_settings::redis(&env)?;
@@ -150,7 +155,12 @@ pub async fn migrate() -> anyhow::Result<()> {
         to,
         partitions,
     } = taskweir_store::migrate(&redis, taskweir_settings::migrate(&env)?).await?;
-    if from == to {
+    if json {
+        say(&format!(
+            "{}\n",
+            serde_json::json!({ "from": from, "to": to, "partitions": partitions })
+        ));
+    } else if from == to {
         say(&format!(
             "layout version {to}, {partitions} partitions: nothing to do\n"
         ));

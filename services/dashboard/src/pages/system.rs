@@ -4,7 +4,6 @@ use maud::{Markup, html};
 use poem::web::Data;
 use poem::{Response, handler};
 use taskweir_domain::format_ms;
-use taskweir_store::LAYOUT_VERSION;
 
 use super::failed;
 use crate::app::State;
@@ -60,6 +59,8 @@ pub(crate) async fn system_page(
     let sizes = store.log_bytes().await.unwrap_or_default();
     let info = store.server_info().await.map_err(failed)?;
     let verified = store.verified().await.map_err(failed)?;
+    let layout = store.layout_version().await.map_err(failed)?;
+    let layout = layout.map_or("none".to_owned(), |version| version.to_string());
     let malformed = store.malformed().await.map_err(failed)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
     let mut rows = Vec::new();
@@ -112,7 +113,7 @@ pub(crate) async fn system_page(
         h2 { "This dashboard" }
         div.card { dl.facts {
             (fact("Taskweir", env!("CARGO_PKG_VERSION")))
-            (fact("Layout", LAYOUT_VERSION))
+            (fact("Layout", layout))
             (fact("Partitions", store.partition_count()))
             (fact("Time of Redis", format_ms(now_ms)))
         } }

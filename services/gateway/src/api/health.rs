@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use poem::web::Data;
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use taskweir_store::{LAYOUT_VERSION, Store, StoreError};
+use taskweir_store::{Store, StoreError};
 
 use super::Tag;
 use crate::problem::ApiError;
@@ -53,7 +53,7 @@ struct HealthAnswer {
     troubles: Vec<String>,
     /// Time for Redis to answer, ms.
     redis_ms: Option<f64>,
-    /// Version of the key layout.
+    /// Version of the key layout in Redis; a program that is older goes on where the layout is fit for it.
     layout_version: Option<u32>,
     /// The views.
     projector: Option<ProjectorHealth>,
@@ -149,7 +149,7 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
         .to_owned(),
         troubles,
         redis_ms: Some(redis_ms),
-        layout_version: Some(LAYOUT_VERSION),
+        layout_version: store.layout_version().await?,
         projector: Some(ProjectorHealth {
             lag_events: lags.iter().map(|lag| lag.events).sum(),
             lag_seconds: lag_ms as f64 / 1_000.0,

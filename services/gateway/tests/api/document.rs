@@ -63,3 +63,22 @@ async fn metrics_tell_of_the_system_and_have_help() {
         );
     }
 }
+
+#[tokio::test]
+async fn while_redis_is_away_the_metrics_say_so_and_tell_no_old_numbers() {
+    let mut bench = Bench::new().await;
+    bench.submit(r#"{"type":"a"}"#).await;
+    let before = bench.get("/metrics").await.text().await.unwrap();
+    assert!(before.contains("\ntaskweir_redis_up 1\n"), "{before}");
+    bench.redis.kill();
+    let after = bench.get("/metrics").await.text().await.unwrap();
+    assert!(after.contains("\ntaskweir_redis_up 0\n"), "{after}");
+    assert!(after.contains("\ntask_submissions_total{"), "its own");
+    for name in [
+        "pending_tasks_total",
+        "tasks_by_status",
+        "active_workers_total",
+    ] {
+        assert!(before.contains(name) && !after.contains(name), "{name}");
+    }
+}
