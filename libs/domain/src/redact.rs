@@ -83,6 +83,15 @@ impl Redaction {
         }
     }
 
+    /// Whether the marker stands where something would be hidden: what was shown came back as if it were data.
+    #[must_use]
+    pub fn left_in(&self, value: &Value) -> bool {
+        let mut hidden = value.clone();
+        unmark(&mut hidden);
+        self.apply(&mut hidden);
+        both_marked(value, &hidden)
+    }
+
     /// Hides it in the body of an event: in the payload and the result that stand there.
     pub fn apply_to_body(&self, body: &mut Value) {
         for name in ["data", "result"] {
@@ -124,9 +133,32 @@ fn hide(value: &mut Value, path: &[Step]) {
     }
 }
 
+fn unmark(value: &mut Value) {
+    match value {
+        Value::String(text) if text == REDACTED => *value = Value::Null,
+        Value::Array(items) => items.iter_mut().for_each(unmark),
+        Value::Object(fields) => fields.values_mut().for_each(unmark),
+        _ => {}
+    }
+}
+
+fn both_marked(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::String(one), Value::String(other)) => one == REDACTED && other == REDACTED,
+        (Value::Array(one), Value::Array(other)) => one
+            .iter()
+            .zip(other)
+            .any(|(one, other)| both_marked(one, other)),
+        (Value::Object(one), Value::Object(other)) => one
+            .iter()
+            .any(|(name, one)| other.get(name).is_some_and(|other| both_marked(one, other))),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::Redaction;
 
@@ -162,5 +194,21 @@ mod tests {
         for text in ["$", ".", "a..", "a[0]", "..*[", "a[*"] {
             assert!(text.parse::<Redaction>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_hidden_does_not_come_back_as_data() {
+        let redaction: Redaction = "card.number,..pin".parse().unwrap();
+        let left = |value: Value| redaction.left_in(&value);
+        assert!(left(
+            json!({ "card": { "number": "[redacted]", "name": "Ann" } })
+        ));
+        assert!(left(
+            json!({ "card": { "number": "4111" }, "a": [{ "pin": "[redacted]" }] })
+        ));
+        assert!(!left(
+            json!({ "card": { "number": "4111" }, "note": "[redacted]" })
+        ));
+        assert!(!left(json!(null)));
     }
 }

@@ -33,6 +33,9 @@ pub enum OperationKind {
 }
 
 impl OperationKind {
+    /// Longest reason, bytes: it stands in the event of every task.
+    pub const MAX_REASON: usize = 500;
+
     /// Whether it is about dead letters.
     #[must_use]
     pub const fn is_of_dead(self) -> bool {

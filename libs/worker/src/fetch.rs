@@ -404,8 +404,9 @@ impl Fetcher {
         instruments
             .wait
             .record(now_ms.saturating_sub(work.since_ms) as f64 / 1_000.0);
+        let trace_id = begun.trace.as_deref().and_then(taskweir_trace::trace_id);
         tracing::info!(task.id = %work.id, task.type = %work.task_type, attempt = begun.attempt,
-            worker = %lane.config.id, "📋 ASSIGNED");
+            worker = %lane.config.id, trace_id, "📋 ASSIGNED");
         let span = attempt_span(&work, place, begun.attempt, begun.trace.as_deref());
         let started = Instant::now();
         let context = Context {
@@ -433,8 +434,10 @@ impl Fetcher {
         };
         let key = (work.id, holder.clone());
         lane.hands.lock().insert(key.clone(), hand);
+        let trace = taskweir_trace::of(&span);
+        let trace_id = trace.as_deref().and_then(taskweir_trace::trace_id);
         tracing::info!(task.id = %work.id, task.type = %work.task_type, attempt = begun.attempt,
-            worker = %lane.config.id, "⚙️ STARTED");
+            worker = %lane.config.id, trace_id, "⚙️ STARTED");
         let attempt = Attempt {
             task: Task {
                 queue: place.queue.clone(),

@@ -103,7 +103,7 @@ impl Producer {
     #[must_use]
     pub fn task(&self, queue: QueueName, task_type: TaskType) -> TaskSpec {
         TaskSpec {
-            retry: self.defaults.retry.clone(),
+            retry: self.defaults.retry,
             max_deliveries: self.defaults.max_deliveries,
             ..TaskSpec::new(queue, task_type)
         }

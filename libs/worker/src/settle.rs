@@ -224,14 +224,16 @@ fn note(
                 error.kind = %body.error.kind, error.message = %body.error.message, trace_id, "❌ ERROR");
             if let Some(delay_ms) = body.delay_ms {
                 instruments.retries.increment(1);
-                tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, delay_ms, "🔄 REQUEUED");
+                tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, delay_ms,
+                    trace_id, "🔄 REQUEUED");
             }
         }
         Event::DeadLettered(body) => {
             instruments.failures.increment(1);
             tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, duration_ms,
-                error.kind = %body.error.kind, error.message = %body.error.message, "❌ ERROR");
-            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker, "💀 DLQ");
+                error.kind = %body.error.kind, error.message = %body.error.message, trace_id, "❌ ERROR");
+            tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %worker,
+                error.kind = %body.error.kind, error.message = %body.error.message, trace_id, "💀 DLQ");
         }
         _ => {}
     }

@@ -5,9 +5,11 @@ use poem::web::{Data, Form, Path};
 use poem::{IntoResponse, Response, handler};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use taskweir_domain::{FieldError, QueueName, TaskId, draft_from_json};
+use taskweir_domain::{FieldError, QueueName, REDACTED, Redaction, TaskId, draft_from_json};
 use taskweir_runtime::access::Role;
-use taskweir_store::{Cancelled, DlqOutcome, DlqVerb, Sending, StoreError, SubmitOutcome};
+use taskweir_store::{
+    Cancelled, DlqOutcome, DlqVerb, OperationKind, Sending, StoreError, SubmitOutcome,
+};
 use tracing::Instrument;
 
 use crate::app::State;
@@ -49,7 +51,9 @@ fn see_other(to: String) -> Response {
 }
 
 /// The form as the JSON of a request, so that one set of rules checks both.
-fn request(draft: &Draft) -> Result<String, FieldError> {
+///
+/// Where some of a payload is hidden, its marker must not come back as if it were data.
+fn request(draft: &Draft, redaction: &Redaction) -> Result<String, FieldError> {
     let mut fields = Map::new();
     for (name, text) in [
         ("type", &draft.kind),
@@ -96,6 +100,12 @@ fn request(draft: &Draft) -> Result<String, FieldError> {
         field: "data".to_owned(),
         message: format!("must be JSON: {error}"),
     })?;
+    if redaction.left_in(&data) {
+        return Err(FieldError {
+            field: "data".to_owned(),
+            message: format!("still reads {REDACTED} where something is hidden: fill it in"),
+        });
+    }
     fields.insert("data".to_owned(), data);
     Ok(Value::Object(fields).to_string())
 }
@@ -107,12 +117,13 @@ pub(crate) async fn submit(
     Form(draft): Form<Draft>,
 ) -> poem::Result<Response> {
     check(visitor, &draft.token, Role::Submitter)?;
+    let totals = state.store.totals().await.map_err(failed)?;
     let refused = |errors: &[FieldError]| {
-        let mut response = form(visitor, &draft, errors);
+        let mut response = form(visitor, &totals, &draft, errors);
         response.set_status(StatusCode::UNPROCESSABLE_ENTITY);
         response
     };
-    let spec = match request(&draft)
+    let spec = match request(&draft, &state.redaction)
         .map_err(|error| vec![error])
         .and_then(|text| draft_from_json(&text, &state.submit))
     {
@@ -159,10 +170,10 @@ async fn act(
         .act_on_dead(id, verb, visitor.actor())
         .await
         .map_err(failed)?;
-    let done = if outcome == DlqOutcome::Done {
-        done
-    } else {
-        "gone"
+    let done = match outcome {
+        DlqOutcome::Done => done,
+        DlqOutcome::Taken(_) => "taken",
+        _ => "gone",
     };
     Ok(see_other(url::with_query(
         url::DLQ,
@@ -261,6 +272,12 @@ pub(crate) async fn bulk(
         kind_of(&wanted.kind).ok_or_else(|| refused("there is no such operation".to_owned()))?;
     let filter = wanted.asked.filter().map_err(refused)?;
     let reason = Some(wanted.reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    if reason
+        .as_ref()
+        .is_some_and(|reason| reason.len() > OperationKind::MAX_REASON)
+    {
+        return Err(refused("the reason is longer than 500 bytes".to_owned()));
+    }
     let begun = state.store.operate(kind, filter, visitor.actor(), reason);
     match begun.await.map_err(failed)? {
         Some(operation) => Ok(see_other(url::operation(operation.id))),

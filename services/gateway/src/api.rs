@@ -1,6 +1,7 @@
 //! The HTTP API: one file per group of calls.
 
 mod dlq;
+mod document;
 mod events;
 mod health;
 mod operations;
@@ -80,7 +81,7 @@ fn service() -> OpenApiService<Api, ()> {
 /// The OpenAPI document.
 #[must_use]
 pub fn openapi() -> String {
-    service().spec()
+    document::secured(&service().spec())
 }
 
 #[handler]
@@ -129,11 +130,14 @@ async fn timed<E: Endpoint<Output = Response>>(
 /// Every route of the gateway. `guard` says which `Host` headers are taken.
 pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
     let service = service();
-    let calls = Calls::of_spec(&service.spec());
+    let spec = service.spec();
+    let calls = Calls::of_spec(&spec);
+    let document = document::secured(&spec);
+    let docs = document::page(&service.swagger_ui_html(), &spec, &document);
     let gate = state.gate.clone();
     let app = Route::new()
-        .nest("/docs", service.swagger_ui())
-        .at("/openapi.json", service.spec_endpoint())
+        .at("/docs", get(docs))
+        .at("/openapi.json", get(document::endpoint(document)))
         .at("/metrics", get(metrics_page))
         .nest("/", service)
         .data(state);

@@ -231,9 +231,9 @@ fn tell(streams: &StreamSet, loss: &Loss, outcome: ReclaimOutcome) {
             .increment(1);
             let worker = record.holder.as_ref().map_or("", |holder| holder.worker());
             match event {
-                Event::DeadLettered(_) => {
+                Event::DeadLettered(body) => {
                     tracing::info!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
-                        "💀 DLQ");
+                        error.kind = %body.error.kind, error.message = %body.error.message, "💀 DLQ");
                 }
                 _ if task.cancelling() => {
                     tracing::info!(task.id = %loss.id, worker, "cancelled: its worker fell silent");

@@ -168,6 +168,7 @@ pub(crate) async fn dlq_page(
     let said = match at.done.as_str() {
         "retried" => Some("The task is pending again, with a fresh retry budget."),
         "removed" => Some("The task is out of the dead letters; its history stays."),
+        "taken" => Some("Another task holds its unique key now: it stays among the dead letters."),
         "gone" => Some("Somebody else was faster: the task is not among the dead letters."),
         _ => None,
     };

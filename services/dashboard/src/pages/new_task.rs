@@ -5,10 +5,12 @@ use poem::http::StatusCode;
 use poem::web::{Data, Query};
 use poem::{Response, handler};
 use serde::Deserialize;
-use taskweir_domain::{FieldError, Priority, TaskId};
+use taskweir_domain::{FieldError, Priority, REDACTED, TaskId};
+use taskweir_store::Totals;
 
 use super::failed;
 use crate::app::State;
+use crate::components::summary_strip;
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::{layout, url};
@@ -60,7 +62,12 @@ fn field(name: &str, label: &str, value: &str, errors: &[FieldError]) -> Markup 
 }
 
 /// The page with the form, with what was wrong the last time.
-pub(crate) fn form(visitor: &Visitor, draft: &Draft, errors: &[FieldError]) -> Response {
+pub(crate) fn form(
+    visitor: &Visitor,
+    totals: &Totals,
+    draft: &Draft,
+    errors: &[FieldError],
+) -> Response {
     let shown = [
         "type",
         "data",
@@ -77,6 +84,7 @@ pub(crate) fn form(visitor: &Visitor, draft: &Draft, errors: &[FieldError]) -> R
         .filter(|error| !shown.contains(&error.field.as_str()));
     let data_error = errors.iter().find(|error| error.field == "data");
     let body = html! {
+        (summary_strip(totals))
         @for error in elsewhere { div.card.trouble role="alert" { (error.field) " " (error.message) } }
         form.card method="post" action=(url::NEW_TASK) {
             (form_token(visitor))
@@ -121,8 +129,9 @@ pub(crate) async fn new_task_page(
     Data(visitor): Data<&Visitor>,
     Query(source): Query<Source>,
 ) -> poem::Result<Response> {
+    let totals = state.store.totals().await.map_err(failed)?;
     let Ok(id) = source.from.parse::<TaskId>() else {
-        return Ok(form(visitor, &Draft::default(), &[]));
+        return Ok(form(visitor, &totals, &Draft::default(), &[]));
     };
     let missing = || poem::Error::from_string("there is no such task", StatusCode::NOT_FOUND);
     let story = state.store.story(id).await.map_err(failed)?;
@@ -134,7 +143,12 @@ pub(crate) async fn new_task_page(
     }
     let data = data.as_deref().unwrap_or("null");
     let mut value: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+    let whole = value.clone();
     state.redaction.apply(&mut value);
+    let hidden = (value != whole).then(|| FieldError {
+        field: "data".to_owned(),
+        message: format!("what reads {REDACTED} is hidden here: fill it in"),
+    });
     let labels = detail.labels.iter();
     let labels: Vec<String> = labels
         .map(|(name, value)| format!("{name}={value}"))
@@ -151,5 +165,5 @@ pub(crate) async fn new_task_page(
         labels: labels.join(", "),
         ..Draft::default()
     };
-    Ok(form(visitor, &draft, &[]))
+    Ok(form(visitor, &totals, &draft, hidden.as_slice()))
 }

@@ -14,7 +14,7 @@ use taskweir_store::{Story, StoryAt};
 
 use super::failed;
 use crate::app::State;
-use crate::components::{ago, dlq_buttons, span, state_badge};
+use crate::components::{ago, dlq_buttons, span, state_badge, summary_strip};
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::{layout, url};
@@ -34,6 +34,20 @@ fn pretty(text: &str, hide: impl FnOnce(&mut serde_json::Value)) -> String {
 }
 
 /// A trace by its id, as a link where the dashboard knows where it can be looked at.
+/// Lines that are shown without a click.
+const SHORT: usize = 30;
+
+/// JSON, folded where it is long.
+fn folded(json: &str) -> Markup {
+    let lines = json.lines().count();
+    let text = html! { pre tabindex="0" { (json) } };
+    html! {
+        div.card {
+            @if lines > SHORT { details { summary { (lines) " lines" } (text) } } @else { (text) }
+        }
+    }
+}
+
 fn trace(state: &State, traceparent: Option<&str>) -> Markup {
     let id = traceparent.and_then(|text| text.split('-').nth(1));
     html! {
@@ -135,6 +149,7 @@ pub(crate) async fn task_page(
     let store = &state.store;
     let story = store.story(id).await.map_err(failed)?.ok_or_else(missing)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
+    let totals = store.totals().await.map_err(failed)?;
     let at: Option<u64> = asked.event.parse().ok();
     let at = story
         .events
@@ -167,6 +182,7 @@ pub(crate) async fn task_page(
         _ => None,
     };
     let body = html! {
+        (summary_strip(&totals))
         @if let Some(said) = said { div.card.notice role="status" { (said) } }
         @if let Some(version) = at {
             div.card.notice role="status" { "This is how it was after event " (version) ", at " (format_ms(detail.task.last.ms)) "." }
@@ -182,10 +198,10 @@ pub(crate) async fn task_page(
         (slider(&story, at))
         (history::table(state, &story, at))
         h2 { "Data" }
-        div.card { pre tabindex="0" { (pretty(data.as_deref().unwrap_or("null"), hide)) } }
+        (folded(&pretty(data.as_deref().unwrap_or("null"), hide)))
         @if let Some(result) = &result {
             h2 { "Result" }
-            div.card { pre tabindex="0" { (pretty(result, hide)) } }
+            (folded(&pretty(result, hide)))
         }
     };
     let ended = story.detail.task.status().is_final();

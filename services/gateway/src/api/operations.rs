@@ -21,8 +21,6 @@ pub(crate) struct Operations;
 
 /// Operations in a list.
 const LISTED: usize = 100;
-/// Longest reason, bytes.
-const MAX_REASON: usize = 500;
 
 /// Which dead letters; all of them where nothing is said.
 #[derive(Debug, Object)]
@@ -297,7 +295,9 @@ fn read(kind: OperationKind, text: &str) -> Result<Wanted, ApiError> {
     };
     let dry_run = fields.take("dry_run", "true or false", Value::as_bool);
     let reason = fields.take("reason", "a text of at most 500 bytes", |value| {
-        let text = value.as_str().filter(|text| text.len() <= MAX_REASON)?;
+        let text = value
+            .as_str()
+            .filter(|text| text.len() <= OperationKind::MAX_REASON)?;
         Some(text.to_owned())
     });
     let Fields { map, mut errors } = fields;

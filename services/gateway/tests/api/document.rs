@@ -8,6 +8,12 @@ use crate::bench::{Bench, json};
 fn the_openapi_document_is_the_committed_one() {
     let document: Value = serde_json::from_str(&taskweir_gateway::openapi()).unwrap();
     let committed: Value = serde_json::from_str(include_str!("../../openapi.json")).unwrap();
+    // Swagger UI asks for a key where there is a scheme.
+    assert_eq!(
+        document["components"]["securitySchemes"]["key"]["scheme"],
+        "bearer"
+    );
+    assert_eq!(document["security"].as_array().unwrap().len(), 2);
     assert_eq!(
         document, committed,
         "the API changed; run `make openapi` and review"
@@ -22,7 +28,8 @@ async fn documents_probes_and_metrics_are_served() {
         "Taskweir"
     );
     let docs = bench.get("/docs").await;
-    assert!(docs.text().await.unwrap().contains("swagger"));
+    let docs = docs.text().await.unwrap();
+    assert!(docs.contains("SwaggerUIBundle") && docs.contains("securitySchemes"));
     assert_eq!(bench.get("/health/live").await.status().as_u16(), 200);
     assert_eq!(bench.get("/health/ready").await.status().as_u16(), 200);
     let health = bench.get("/health").await;

@@ -122,6 +122,14 @@ async fn run(client: &Client, path: &str, body: &Value, bulk: &Bulk) -> anyhow::
     if shown {
         eprint!("\r\x1b[K");
     }
+    if answer["state"] != "completed" {
+        bail!(
+            "stopped by {} after {} of {}: what was done stays done",
+            answer["stopped_by"].as_str().unwrap_or("somebody"),
+            answer["done"],
+            answer["matching"]
+        );
+    }
     Ok(answer)
 }
 
