@@ -7,7 +7,7 @@ use redis::aio::ConnectionLike;
 use crate::error::StoreError;
 use crate::link::{RedisSettings, connect};
 use crate::target::Connection;
-use crate::{Store, entropy, keys};
+use crate::{Store, entropy, keys, sabotage};
 
 /// Version of the layout this program needs.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -15,6 +15,17 @@ pub const LAYOUT_VERSION: u32 = 1;
 /// Each change of the layout, in order; the first is version 1.
 const MIGRATIONS: [(&str, &str); LAYOUT_VERSION as usize] =
     [("0001_layout", include_str!("../migrations/0001_layout.lua"))];
+
+/// What this program knows: each change of the layout, in order.
+fn migrations() -> impl Iterator<Item = (u32, (&'static str, &'static str))> {
+    let known = MIGRATIONS.into_iter().chain(sabotage::next_migration());
+    (1..).zip(known)
+}
+
+/// Version of the layout this program needs.
+fn ours() -> u32 {
+    migrations().map(|(number, _)| number).max().unwrap_or(0)
+}
 
 /// Why a layout cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,18 +37,20 @@ pub enum LayoutError {
         prefix: String,
     },
     /// Older than this program.
-    #[error(
-        "the layout has version {found}, this program needs {LAYOUT_VERSION}: run `taskweir migrate`"
-    )]
+    #[error("the layout has version {found}, this program needs {needed}: run `taskweir migrate`")]
     Old {
         /// Version in Redis.
         found: u32,
+        /// Version of this program.
+        needed: u32,
     },
     /// Newer than this program.
-    #[error("the layout has version {found}, this program knows {LAYOUT_VERSION}: upgrade it")]
+    #[error("the layout has version {found}, this program knows {known}: upgrade it")]
     New {
         /// Version in Redis.
         found: u32,
+        /// Version of this program.
+        known: u32,
     },
     /// Fields that do not parse.
     #[error("the layout under prefix {prefix:?} is damaged: {detail}")]
@@ -130,6 +143,7 @@ pub(crate) async fn check(
     prefix: &str,
 ) -> Result<Vec<String>, StoreError> {
     let prefix_owned = || prefix.to_owned();
+    let ours = ours();
     match version(connection, prefix).await? {
         None => {
             return Err(LayoutError::Absent {
@@ -137,16 +151,20 @@ pub(crate) async fn check(
             }
             .into());
         }
-        Some(found) if found < LAYOUT_VERSION => return Err(LayoutError::Old { found }.into()),
-        Some(found) if found > LAYOUT_VERSION => {
+        Some(found) if found < ours => {
+            let needed = ours;
+            return Err(LayoutError::Old { found, needed }.into());
+        }
+        Some(found) if found > ours => {
             // It has grown, and may still be fit for us: the migration says for whom.
             let oldest = number(connection, prefix, "oldest").await?;
-            if oldest.is_none_or(|oldest| oldest > LAYOUT_VERSION) {
-                return Err(LayoutError::New { found }.into());
+            if oldest.is_none_or(|oldest| oldest > ours) {
+                let known = ours;
+                return Err(LayoutError::New { found, known }.into());
             }
             tracing::info!(
                 layout = found,
-                ours = LAYOUT_VERSION,
+                ours,
                 "the layout is newer, and fit for this program"
             );
         }
@@ -243,12 +261,12 @@ async fn apply(
 ) -> Result<Migrated, StoreError> {
     let schema = keys::schema(&settings.prefix);
     let from = version(connection, &settings.prefix).await?.unwrap_or(0);
-    if from > LAYOUT_VERSION {
-        return Err(LayoutError::New { found: from }.into());
+    let known = ours();
+    if from > known {
+        return Err(LayoutError::New { found: from, known }.into());
     }
     let suffixes = spread(&settings.prefix, options.partitions).join(" ");
-    for (index, (name, script)) in MIGRATIONS.iter().enumerate() {
-        let number = u32::try_from(index + 1).expect("few migrations");
+    for (number, (name, script)) in migrations() {
         if number <= from {
             continue;
         }
@@ -269,7 +287,7 @@ async fn apply(
     let suffixes = check(connection, &settings.prefix).await?;
     Ok(Migrated {
         from,
-        to: LAYOUT_VERSION,
+        to: known,
         partitions: suffixes.len(),
     })
 }

@@ -44,6 +44,18 @@ pub(crate) fn holders_are_alike() -> bool {
     false
 }
 
+/// A migration that the next program would bring, in a debug build that is told to play it: for the test that runs
+/// two programs side by side over a migration.
+pub(crate) fn next_migration() -> Option<(&'static str, &'static str)> {
+    #[cfg(debug_assertions)]
+    return (word().as_deref() == Some("next-layout")).then_some((
+        "rehearsal",
+        "redis.call('HSET', KEYS[1], 'oldest', redis.call('HGET', KEYS[1], 'version'))",
+    ));
+    #[cfg(not(debug_assertions))]
+    None
+}
+
 /// The word of the environment.
 #[cfg(debug_assertions)]
 #[expect(

@@ -42,14 +42,26 @@ async fn a_service_needs_a_layout_of_its_own_version() {
         );
     }
     let _ = redis.cli(&["HSET", "tw:schema", "version", "99"]);
-    assert_eq!(refusal(&settings).await, LayoutError::New { found: 99 });
+    assert_eq!(
+        refusal(&settings).await,
+        LayoutError::New {
+            found: 99,
+            known: 1
+        }
+    );
     // It has grown, and its migration says that this program may go on with it.
     let _ = redis.cli(&["HSET", "tw:schema", "oldest", "1"]);
     let store = Store::connect(&settings, Limits::default()).await.unwrap();
     assert_eq!(store.partition_count(), 4);
     // The next step takes away what this program needs.
     let _ = redis.cli(&["HSET", "tw:schema", "oldest", "2"]);
-    assert_eq!(refusal(&settings).await, LayoutError::New { found: 99 });
+    assert_eq!(
+        refusal(&settings).await,
+        LayoutError::New {
+            found: 99,
+            known: 1
+        }
+    );
     let _ = redis.cli(&["HSET", "tw:schema", "version", "x"]);
     assert!(matches!(
         refusal(&settings).await,

@@ -29,4 +29,5 @@ mod retention;
 mod tls;
 mod traces;
 mod traffic;
+mod upgrade;
 mod verify;

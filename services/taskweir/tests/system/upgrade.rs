@@ -1,0 +1,90 @@
+//! An upgrade under traffic: programs of two versions side by side over a migration.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use taskweir_domain::Status;
+use taskweir_testkit::{eventually_within, free_port};
+
+use crate::audit::audit;
+use crate::fleet::{Fleet, command};
+
+const SOON: Duration = Duration::from_secs(60);
+/// Makes a debug build play the next program, which knows one more migration.
+const NEXT: (&str, &str) = ("TASKWEIR_SABOTAGE", "next-layout");
+
+#[tokio::test]
+async fn old_and_new_programs_work_side_by_side_over_a_migration() {
+    let fleet = Fleet::start("5").await;
+    let _old_worker = fleet.spawn("worker", &[("WORKER_QUEUES", "default,old")]);
+    let task =
+        |queue: &str| json!({ "type": "process", "data": { "duration_ms": 20 }, "queue": queue });
+    let mut ids = fleet.submit_batch(&vec![task("default"); 200]).await;
+
+    // The new program is here first: it waits, and says why.
+    let address = format!("127.0.0.1:{}", free_port());
+    let new_gateway = fleet.spawn("gateway", &[("GATEWAY_ADDR", &address), NEXT]);
+    let _new_worker = fleet.spawn("worker", &[("WORKER_QUEUES", "default,new"), NEXT]);
+    let ask = async |path: &str| -> Option<(u16, String)> {
+        let answer = fleet
+            .http
+            .get(format!("http://{address}{path}"))
+            .send()
+            .await;
+        let answer = answer.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    };
+    eventually_within(
+        SOON,
+        "the new gateway lives, and is not ready",
+        async || {
+            let live = ask("/health/live").await?.0;
+            (live == 200 && ask("/health/ready").await?.0 == 503).then_some(())
+        },
+    )
+    .await;
+    assert_eq!(fleet.get("/health").await["layout_version"], 1);
+
+    // The migration, while tasks run.
+    let mut migrate = command(Path::new("/"));
+    migrate
+        .args(["migrate", "--json"])
+        .env("REDIS_URL", fleet.redis.url())
+        .env("RUST_LOG", "off")
+        .env(NEXT.0, NEXT.1);
+    let output = migrate.output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["from"], &said["to"]), (&json!(1), &json!(2)));
+
+    // Both go on: also an old program that is started anew.
+    eventually_within(SOON, "the new gateway is ready", async || {
+        (ask("/health/ready").await?.0 == 200).then_some(())
+    })
+    .await;
+    assert_eq!(fleet.get("/health").await["layout_version"], 2);
+    let _old_again = fleet.spawn("worker", &[("WORKER_QUEUES", "again")]);
+    for queue in ["default", "old", "new", "again"] {
+        ids.extend(fleet.submit_batch(&vec![task(queue); 50]).await);
+        let body = json!({ "tasks": vec![task(queue); 50] });
+        let post = fleet.http.post(format!("http://{address}/tasks/batch"));
+        let answer: Value = post.json(&body).send().await.unwrap().json().await.unwrap();
+        let items = answer["items"].as_array().unwrap();
+        let made = items
+            .iter()
+            .map(|item| item["task"]["id"].as_str().unwrap().to_owned());
+        ids.extend(made);
+    }
+    eventually_within(SOON, "all have completed", async || {
+        let totals = fleet.get("/stats").await["totals"].clone();
+        (totals["completed"] == ids.len()).then_some(())
+    })
+    .await;
+    fleet.settled(SOON).await;
+    let audit = audit(&fleet.store).await;
+    assert_eq!(audit.by_status[&Status::Completed], ids.len() as u64);
+    let (_, text) = ask("/stats").await.unwrap();
+    let stats: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(stats["totals"]["completed"], ids.len());
+    drop(new_gateway);
+}
