@@ -133,11 +133,13 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
     let spec = service.spec();
     let calls = Calls::of_spec(&spec);
     let document = document::secured(&spec);
-    let docs = document::page(&service.swagger_ui_html(), &spec, &document);
+    let html = service.swagger_ui_html();
+    let docs = || document::page(&html, &spec, &document);
     let gate = state.gate.clone();
     let app = Route::new()
-        .at("/docs", get(docs))
-        .at("/openapi.json", get(document::endpoint(document)))
+        .at("/docs", get(docs()))
+        .at("/docs/", get(docs()))
+        .at("/openapi.json", get(document::endpoint(document.clone())))
         .at("/metrics", get(metrics_page))
         .nest("/", service)
         .data(state);

@@ -333,11 +333,13 @@ fn seconds(text: &str) -> Result<f64, String> {
 #[derive(Debug, Subcommand)]
 pub enum QueueAction {
     /// Start nothing of it from here on.
+    #[command(after_help = help::CLIENT)]
     Pause {
         /// Its name.
         queue: String,
     },
     /// Start its tasks again.
+    #[command(after_help = help::CLIENT)]
     Resume {
         /// Its name.
         queue: String,

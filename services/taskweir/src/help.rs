@@ -102,12 +102,20 @@ pub const GATEWAY: &str = environment!(
 pub const DASHBOARD: &str = environment!(
     redis!(),
     listen!("DASHBOARD_ADDR", "127.0.0.1:5001"),
+    "  METRICS_ADDR              metrics and probes over HTTP [off]",
     "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
     redact!(),
     retention!(),
     submit!()
 );
-pub const WORKER: &str = environment!(redis!(), worker!(), lease!(), retention!(), admin!());
+pub const WORKER: &str = environment!(
+    redis!(),
+    worker!(),
+    lease!(),
+    retention!(),
+    "  DURABILITY, MAX_QUEUE_LENGTH and MEMORY_BUDGET are of submits: checked, and of no effect here",
+    admin!()
+);
 pub const PROJECTOR: &str = environment!(redis!(), admin!());
 pub const SCHEDULER: &str = environment!(
     redis!(),

@@ -27,9 +27,10 @@ async fn documents_probes_and_metrics_are_served() {
         json(bench.get("/openapi.json").await).await["info"]["title"],
         "Taskweir"
     );
-    let docs = bench.get("/docs").await;
-    let docs = docs.text().await.unwrap();
-    assert!(docs.contains("SwaggerUIBundle") && docs.contains("securitySchemes"));
+    for path in ["/docs", "/docs/"] {
+        let docs = bench.get(path).await.text().await.unwrap();
+        assert!(docs.contains("SwaggerUIBundle") && docs.contains("securitySchemes"));
+    }
     assert_eq!(bench.get("/health/live").await.status().as_u16(), 200);
     assert_eq!(bench.get("/health/ready").await.status().as_u16(), 200);
     let health = bench.get("/health").await;

@@ -69,10 +69,13 @@ pub struct CancelTarget {
 #[derive(Debug, Subcommand)]
 pub enum Dlq {
     /// List them, the latest first.
+    #[command(after_help = crate::help::CLIENT)]
     List(super::DeadLetters),
     /// Retry one, or all that pass a filter, with a fresh budget.
+    #[command(after_help = crate::help::CLIENT)]
     Retry(DeadTarget),
     /// Remove one, or all that pass a filter, for good; histories stay.
+    #[command(after_help = crate::help::CLIENT)]
     #[command(alias = "delete")]
     Remove(DeadTarget),
 }
@@ -81,11 +84,13 @@ pub enum Dlq {
 #[derive(Debug, Subcommand)]
 pub enum OperationAction {
     /// Show one.
+    #[command(after_help = crate::help::CLIENT)]
     Get {
         /// Its id.
         id: String,
     },
     /// Stop one; what it has done stays done.
+    #[command(after_help = crate::help::CLIENT)]
     Stop {
         /// Its id.
         id: String,
