@@ -111,7 +111,7 @@ pub(crate) struct Place {
 /// What became of a request to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopOutcome {
-    /// It does nothing more.
+    /// It does nothing more, but for the page that its runner may be at.
     Stopped,
     /// It had come to its end.
     Ended,

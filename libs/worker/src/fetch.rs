@@ -302,7 +302,10 @@ impl Fetcher {
             // Before anything begins: what is in our name when we die is lost once more.
             self.lane.slots.add_permits(not_now.len());
             give_back(&self.lane, &not_now).await;
-            self.shy_until = Instant::now() + suspects::SHY;
+            // They are at the end of their queues now: only where nothing else came is there cause to wait.
+            if known.is_empty() {
+                self.shy_until = Instant::now() + suspects::SHY;
+            }
             self.empty = false;
         }
         if known.is_empty() {
