@@ -10,4 +10,4 @@ pub mod telemetry;
 pub mod traces;
 
 pub use readiness::{Feeder, Readiness};
-pub use taskweir_settings::{Env, EnvError};
+pub use taskweir_env::{Env, EnvError};

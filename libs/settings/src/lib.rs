@@ -1,13 +1,11 @@
 //! The settings that several of Taskweir's services share, read from the environment.
 
-pub mod env;
-
 use std::time::Duration;
 
 use taskweir_domain::{DraftLimits, Redaction, RetryPolicy, TaskSpec};
 use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
 
-pub use env::{Env, EnvError};
+pub use taskweir_env::{Env, EnvError};
 
 /// What `REDIS_URL` may begin with.
 const FORMS: [&str; 6] = [
