@@ -16,6 +16,8 @@ LABEL org.opencontainers.image.title="taskweir" \
       org.opencontainers.image.description="An event-sourced distributed task queue on Redis Streams" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
+# Whom TLS trusts: rediss:// and https of handlers. A CA of your own is mounted, and named by SSL_CERT_FILE.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /taskweir /usr/local/bin/taskweir
 USER 65532:65532
 # Services without HTTP of their own answer probes here; the gateway and the dashboard say where in compose and k8s.

@@ -15,6 +15,8 @@ const LEASE: Duration = Duration::from_secs(10);
 /// Longest wait for the views to have seen what stood in the log when the operation was asked for: well below the
 /// lease, which nobody renews meanwhile.
 const VIEWS: Duration = Duration::from_secs(3);
+/// How long an operation waits for views that are behind, from when it was asked for, ms.
+const PATIENCE_MS: u64 = 30_000;
 /// How often a cancellation is decided anew because its task changed meanwhile.
 const MAX_DECISIONS: usize = 10;
 
@@ -44,6 +46,10 @@ impl Store {
             return self.save(&operation, runner, true).await;
         };
         if operation.place.planned.is_empty() {
+            if self.views_lag(&partition, &operation).await? {
+                // Renews the lease, and comes back.
+                return self.save(&operation, runner, false).await;
+            }
             if plan(&partition, &mut operation).await? {
                 return self.save(&operation, runner, false).await;
             }
@@ -62,6 +68,29 @@ impl Store {
         }
         let ended = place.partition >= self.partition_count();
         self.save(&operation, runner, ended).await
+    }
+
+    /// Whether the views have not come to what stood in a partition's log when its first page is planned; after
+    /// [`PATIENCE_MS`] they are taken as they are.
+    async fn views_lag(
+        &self,
+        partition: &Partition,
+        operation: &Operation,
+    ) -> Result<bool, StoreError> {
+        if operation.place.cursor.is_some() {
+            return Ok(false);
+        }
+        let (end, _) = partition.log_end().await?;
+        let deadline = tokio::time::Instant::now() + VIEWS;
+        if partition.await_views(end, deadline).await? {
+            return Ok(false);
+        }
+        let waited = self.server_time_ms().await?;
+        let waited = waited.saturating_sub(operation.order.asked_ms);
+        if waited > PATIENCE_MS {
+            tracing::warn!(operation = %operation.id, "a bulk operation goes by old views: is a projector running?");
+        }
+        Ok(waited <= PATIENCE_MS)
     }
 
     async fn save(
@@ -91,11 +120,6 @@ impl Store {
 /// Notes the next page; true where there is none and the next partition is to be begun.
 async fn plan(partition: &Partition, operation: &mut Operation) -> Result<bool, StoreError> {
     let Operation { order, place, .. } = operation;
-    if place.cursor.is_none() {
-        let (end, _) = partition.log_end().await?;
-        let deadline = tokio::time::Instant::now() + VIEWS;
-        partition.await_views(end, deadline).await?;
-    }
     let filter = bounded(order.kind, &order.filter, Some(order.asked_ms));
     let below = place.cursor.as_deref();
     let page = if order.kind.is_of_dead() {

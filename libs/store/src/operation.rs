@@ -200,7 +200,11 @@ impl Store {
         actor: Actor,
         reason: Option<String>,
     ) -> Result<Option<Operation>, StoreError> {
-        let asked_ms = self.server_time_ms().await?;
+        // What stands in a log is earlier than this, whatever clocks say: events never step back.
+        let mut asked_ms = self.server_time_ms().await?;
+        for partition in self.partitions() {
+            asked_ms = asked_ms.max(partition.log_end().await?.0.ms);
+        }
         let (matching, exact) = self.matching(kind, &filter).await?;
         let order = Order {
             kind,

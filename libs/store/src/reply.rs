@@ -35,7 +35,7 @@ impl Reader {
             Value::BulkString(bytes) => {
                 String::from_utf8(bytes).map_err(|_| self.error("a text is not UTF-8"))
             }
-            Value::SimpleString(text) => Ok(text),
+            Value::SimpleString(text) | Value::VerbatimString { text, .. } => Ok(text),
             Value::Int(number) => Ok(number.to_string()),
             Value::Okay => Ok("OK".to_owned()),
             other => Err(self.error(format!("a text was expected, not {other:?}"))),

@@ -289,7 +289,6 @@ pub(crate) async fn info_texts(
             let texts: Result<BTreeMap<String, String>, StoreError> = texts.collect();
             Ok(texts?.into_values().collect())
         }
-        Value::VerbatimString { text, .. } => Ok(vec![text]),
         text => Ok(vec![reader.text(text)?]),
     }
 }

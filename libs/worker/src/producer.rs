@@ -220,7 +220,8 @@ fn refusal(outcome: SubmitOutcome) -> Option<Refusal> {
 fn tell(batch: &[Submission], outcomes: &[SubmitOutcome]) {
     let mut counts: BTreeMap<(&QueueName, &TaskType, Priority), u64> = BTreeMap::new();
     for (submission, outcome) in batch.iter().zip(outcomes) {
-        if let SubmitOutcome::Accepted(_) = outcome {
+        // The id was minted here: what is there already is from a try of ours whose answer was lost.
+        if let SubmitOutcome::Accepted(_) | SubmitOutcome::Repeated(_) = outcome {
             let spec = &submission.spec;
             *counts
                 .entry((&spec.queue, &spec.task_type, spec.priority))

@@ -117,9 +117,9 @@ pub(crate) async fn submit(
     Form(draft): Form<Draft>,
 ) -> poem::Result<Response> {
     check(visitor, &draft.token, Role::Submitter)?;
-    let totals = state.store.totals().await.map_err(failed)?;
-    let refused = |errors: &[FieldError]| {
-        let mut response = form(visitor, &totals, &draft, errors);
+    let refused = async |errors: &[FieldError]| {
+        let totals = state.store.totals().await.ok();
+        let mut response = form(visitor, totals.as_ref(), &draft, errors);
         response.set_status(StatusCode::UNPROCESSABLE_ENTITY);
         response
     };
@@ -128,31 +128,29 @@ pub(crate) async fn submit(
         .and_then(|text| draft_from_json(&text, &state.submit))
     {
         Ok(spec) => spec,
-        Err(errors) => return Ok(refused(&errors)),
+        Err(errors) => return Ok(refused(&errors).await),
     };
     let mut spec = spec;
     spec.actor = visitor.is_signed_in().then(|| visitor.actor());
     let sending = Sending::begin(&mut spec);
-    let wrong = |field: &str, message: String| {
-        let field = field.to_owned();
-        Ok(refused(&[FieldError { field, message }]))
-    };
     let submitting = state.submitter.submit_keyed(spec, None);
-    match submitting.instrument(sending.span().clone()).await {
+    let (field, message) = match submitting.instrument(sending.span().clone()).await {
         Ok((_, SubmitOutcome::Duplicate(other))) => {
-            wrong("unique_key", format!("task {other} holds it"))
+            ("unique_key", format!("task {other} holds it"))
         }
-        Ok((_, SubmitOutcome::Full)) => wrong("queue", "is full".to_owned()),
-        Ok((_, SubmitOutcome::OverBudget)) => wrong("", "The memory budget is reached".to_owned()),
+        Ok((_, SubmitOutcome::Full)) => ("queue", "is full".to_owned()),
+        Ok((_, SubmitOutcome::OverBudget)) => ("", "The memory budget is reached".to_owned()),
         Ok((id, outcome)) => {
             sending.ended(id, outcome);
-            Ok(see_other(url::task(id)))
+            return Ok(see_other(url::task(id)));
         }
         Err(error) if matches!(*error, StoreError::OutOfMemory) => {
-            wrong("", "Redis is out of memory".to_owned())
+            ("", "Redis is out of memory".to_owned())
         }
-        Err(_) => Err(poem::Error::from_status(StatusCode::SERVICE_UNAVAILABLE)),
-    }
+        Err(_) => return Err(poem::Error::from_status(StatusCode::SERVICE_UNAVAILABLE)),
+    };
+    let field = field.to_owned();
+    Ok(refused(&[FieldError { field, message }]).await)
 }
 
 async fn act(

@@ -52,6 +52,11 @@ pub(crate) fn summary_strip(totals: &Totals) -> Markup {
     }
 }
 
+/// The same on pages that are about one thing, which a partition that is away must not take with it.
+pub(crate) fn summary_if_any(totals: Option<&Totals>) -> Markup {
+    totals.map(summary_strip).unwrap_or_default()
+}
+
 /// A span of time in one or two words.
 pub(crate) fn span(ms: u64) -> String {
     match ms {

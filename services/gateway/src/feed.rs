@@ -141,7 +141,7 @@ impl Feed {
             None => {
                 let mut from = Vec::new();
                 for partition in self.0.store.partitions() {
-                    from.push(partition.log_end().await?.0);
+                    from.push(end(&partition).await?);
                 }
                 from
             }
@@ -199,6 +199,12 @@ async fn read(shared: std::sync::Weak<Shared>, index: usize, partition: Partitio
     }
 }
 
+/// Where the next event comes after: the end of the log, or the base where retention has emptied the log.
+async fn end(partition: &Partition) -> Result<Position, StoreError> {
+    let (end, _) = partition.log_end().await?;
+    Ok(end.max(partition.base_head().await?.position))
+}
+
 async fn step(
     shared: &Shared,
     index: usize,
@@ -207,7 +213,7 @@ async fn step(
 ) -> Result<(), StoreError> {
     let at = *shared.at[index].borrow();
     let Some(at) = at else {
-        let (end, _) = partition.log_end().await?;
+        let end = end(partition).await?;
         shared.at[index].send_replace(Some(end));
         return Ok(());
     };

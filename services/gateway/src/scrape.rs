@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Reads and sets every gauge of the system.
 pub(crate) async fn gauges(store: &Store) -> anyhow::Result<()> {
     let read = tokio::time::timeout(PATIENCE, set(store)).await;
-    let up = matches!(read, Ok(Ok(())));
+    // What it answers and we cannot read is no outage.
+    let up = matches!(&read, Ok(read) if !read.as_ref().is_err_and(StoreError::is_transient));
     metrics::gauge!(REDIS_UP).set(f64::from(u8::from(up)));
     Ok(read??)
 }

@@ -1,6 +1,6 @@
 //! Runs bulk operations: any scheduler takes up what waits, and what another one has left.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use taskweir_domain::TaskId;
 use taskweir_runtime::Feeder;
@@ -11,6 +11,9 @@ use crate::wait;
 
 /// How often it looks for operations.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// How often one whose partition was away is tried again while others are under way.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(store: Store, readiness: Feeder, stop: CancellationToken) {
     let runner = format!("scheduler-{}", entropy::nonce());
@@ -34,7 +37,8 @@ async fn sweep(
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     let mut open: Vec<TaskId> = store.running_operations().await?;
-    let mut away = None;
+    let (mut away, mut failed) = (Vec::new(), None);
+    let mut looked = Instant::now();
     while !open.is_empty() {
         let mut more = Vec::with_capacity(open.len());
         for id in open {
@@ -42,19 +46,30 @@ async fn sweep(
                 return Ok(());
             }
             match store.run_operation(id, runner).await {
-                Ok(Ran::More) => more.push(id),
-                Ok(Ran::Ended | Ran::Held) => {}
-                Err(error) if error.is_transient() => away = Some(error),
+                Ok(ran) => {
+                    readiness.feed();
+                    if ran == Ran::More {
+                        more.push(id);
+                    }
+                }
+                Err(error) if error.is_transient() => {
+                    away.push(id);
+                    failed = Some(error);
+                }
                 // One that cannot be read must not hold up the others.
                 Err(error) => {
                     tracing::error!(%error, operation = %id, "a bulk operation is broken");
                 }
             }
-            if away.is_none() {
-                readiness.feed();
-            }
+        }
+        if looked.elapsed() > AGAIN {
+            more.append(&mut away);
+            looked = Instant::now();
         }
         open = more;
     }
-    away.map_or(Ok(()), Err)
+    if away.is_empty() {
+        return Ok(());
+    }
+    failed.map_or(Ok(()), Err)
 }

@@ -1,5 +1,6 @@
 //! `taskweir dev`: the whole system in one process, with a Redis of its own unless told of one.
 
+mod mend;
 mod redis;
 
 use std::net::SocketAddr;

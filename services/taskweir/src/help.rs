@@ -82,9 +82,21 @@ macro_rules! listen {
 pub const DEV: &str = environment!(
     "  REDIS_URL                 use this server and start none [a private one, data in ./data]",
     "  TASKWEIR_DEV_REDIS_PORT   the port its Redis tries first [6390]",
+    "  TASKWEIR_PREFIX           first part of every key [tw]",
+    "  PARTITIONS                number of partitions, read when the layout is made [1]",
     "  GATEWAY_ADDR              [127.0.0.1:8000]",
     "  DASHBOARD_ADDR            [127.0.0.1:5001]",
-    "  and those of each service, see their --help",
+    "  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]",
+    "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]",
+    "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
+    "  JAEGER_HOST, JAEGER_PORT  where traces go by OTLP over gRPC [none, 4317], or",
+    "  OTEL_EXPORTER_OTLP_ENDPOINT  http://host:port, which wins [none]",
+    "  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]",
+    worker!(),
+    lease!(),
+    redact!(),
+    retention!(),
+    submit!()
 );
 pub const MIGRATE: &str = environment!(
     redis!(),

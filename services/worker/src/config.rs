@@ -51,11 +51,16 @@ impl Config {
                 .ok()
                 .filter(|count| (1..=10_000).contains(count))
         })?;
-        let hosts = env.text("HTTP_TASK_ALLOW").unwrap_or_default();
-        let hosts = hosts
-            .split(',')
-            .map(str::trim)
-            .filter(|host| !host.is_empty());
+        let takes = "hosts with or without a port, separated by commas, and no http://";
+        let hosts = env.read("HTTP_TASK_ALLOW", Vec::new(), takes, |text| {
+            let hosts = text.split(',').map(str::trim);
+            let hosts: Vec<String> = hosts
+                .filter(|host| !host.is_empty())
+                .map(ToOwned::to_owned)
+                .collect();
+            let wrong = |host: &String| host.contains(['/', ' ', '@']);
+            (!hosts.iter().any(wrong)).then_some(hosts)
+        })?;
         Ok(Self {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
@@ -63,7 +68,7 @@ impl Config {
             concurrency,
             lease: taskweir_settings::lease(env)?,
             grace: env.seconds("SHUTDOWN_GRACE", 25.0)?,
-            http_allow: hosts.map(ToOwned::to_owned).collect(),
+            http_allow: hosts,
         })
     }
 

@@ -10,7 +10,7 @@ use taskweir_store::Totals;
 
 use super::failed;
 use crate::app::State;
-use crate::components::summary_strip;
+use crate::components::summary_if_any;
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::{layout, url};
@@ -64,7 +64,7 @@ fn field(name: &str, label: &str, value: &str, errors: &[FieldError]) -> Markup 
 /// The page with the form, with what was wrong the last time.
 pub(crate) fn form(
     visitor: &Visitor,
-    totals: &Totals,
+    totals: Option<&Totals>,
     draft: &Draft,
     errors: &[FieldError],
 ) -> Response {
@@ -84,7 +84,7 @@ pub(crate) fn form(
         .filter(|error| !shown.contains(&error.field.as_str()));
     let data_error = errors.iter().find(|error| error.field == "data");
     let body = html! {
-        (summary_strip(totals))
+        (summary_if_any(totals))
         @for error in elsewhere { div.card.trouble role="alert" { (error.field) " " (error.message) } }
         form.card method="post" action=(url::NEW_TASK) {
             (form_token(visitor))
@@ -129,9 +129,9 @@ pub(crate) async fn new_task_page(
     Data(visitor): Data<&Visitor>,
     Query(source): Query<Source>,
 ) -> poem::Result<Response> {
-    let totals = state.store.totals().await.map_err(failed)?;
+    let totals = state.store.totals().await.ok();
     let Ok(id) = source.from.parse::<TaskId>() else {
-        return Ok(form(visitor, &totals, &Draft::default(), &[]));
+        return Ok(form(visitor, totals.as_ref(), &Draft::default(), &[]));
     };
     let missing = || poem::Error::from_string("there is no such task", StatusCode::NOT_FOUND);
     let story = state.store.story(id).await.map_err(failed)?;
@@ -165,5 +165,5 @@ pub(crate) async fn new_task_page(
         labels: labels.join(", "),
         ..Draft::default()
     };
-    Ok(form(visitor, &totals, &draft, hidden.as_slice()))
+    Ok(form(visitor, totals.as_ref(), &draft, hidden.as_slice()))
 }

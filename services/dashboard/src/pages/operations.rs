@@ -11,7 +11,7 @@ use taskweir_store::{Operation, OperationKind, OperationState};
 
 use super::failed;
 use crate::app::State;
-use crate::components::{ago, summary_strip};
+use crate::components::{ago, summary_if_any, summary_strip};
 use crate::filter::Asked;
 use crate::gate::Visitor;
 use crate::layout::form_token;
@@ -112,11 +112,11 @@ pub(crate) async fn operation_page(
         .map_err(failed)?
         .ok_or_else(missing)?;
     let now_ms = app.store.server_time_ms().await.map_err(failed)?;
-    let totals = app.store.totals().await.map_err(failed)?;
+    let totals = app.store.totals().await.ok();
     let seen = operation.done + operation.skipped;
     let running = operation.state == OperationState::Running;
     let body = html! {
-        (summary_strip(&totals))
+        (summary_if_any(totals.as_ref()))
         div.card {
             dl.facts {
                 div { dt { "State" } dd { (state(&operation)) } }
@@ -164,10 +164,10 @@ pub(crate) async fn bulk_page(
         kind_of(&thought.kind).ok_or_else(|| refused("there is no such operation".to_owned()))?;
     let filter = asked.filter().map_err(refused)?;
     let (matching, exact) = state.store.matching(kind, &filter).await.map_err(failed)?;
-    let totals = state.store.totals().await.map_err(failed)?;
+    let totals = state.store.totals().await.ok();
     let parts = asked.parts();
     let body = html! {
-        (summary_strip(&totals))
+        (summary_if_any(totals.as_ref()))
         form.card method="post" action=(url::BULK) {
             (form_token(visitor))
             input type="hidden" name="kind" value=(thought.kind);

@@ -14,7 +14,7 @@ use taskweir_store::{Story, StoryAt};
 
 use super::failed;
 use crate::app::State;
-use crate::components::{ago, dlq_buttons, span, state_badge, summary_strip};
+use crate::components::{ago, dlq_buttons, span, state_badge, summary_if_any};
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::{layout, url};
@@ -149,7 +149,7 @@ pub(crate) async fn task_page(
     let store = &state.store;
     let story = store.story(id).await.map_err(failed)?.ok_or_else(missing)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
-    let totals = store.totals().await.map_err(failed)?;
+    let totals = store.totals().await.ok();
     let at: Option<u64> = asked.event.parse().ok();
     let at = story
         .events
@@ -182,7 +182,7 @@ pub(crate) async fn task_page(
         _ => None,
     };
     let body = html! {
-        (summary_strip(&totals))
+        (summary_if_any(totals.as_ref()))
         @if let Some(said) = said { div.card.notice role="status" { (said) } }
         @if let Some(version) = at {
             div.card.notice role="status" { "This is how it was after event " (version) ", at " (format_ms(detail.task.last.ms)) "." }

@@ -27,7 +27,9 @@ pub async fn task(client: &Client, id: &str, json: bool) -> anyhow::Result<()> {
                 table::event(event);
             }
         }
-        seen = events.last().map_or(seen, version);
+        // Of what retention has cut, the base tells how far it had come.
+        let base = history["base"].get("version").and_then(Value::as_u64);
+        seen = events.last().map_or(seen.max(base.unwrap_or(0)), version);
         let task = client.task(id, None).await?;
         // What came between the two looks is shown by the next one.
         if task["version"].as_u64() == Some(seen) {

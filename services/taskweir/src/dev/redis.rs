@@ -145,6 +145,7 @@ async fn left_over(data: &Path) -> anyhow::Result<Option<u16>> {
 }
 
 async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
+    super::mend::mend(data).await?;
     let mut child = Command::new("redis-server")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args([

@@ -94,17 +94,29 @@ impl Chrome {
         .await;
     }
 
+    /// Clicks the first element that a selector names.
     pub async fn click(&self, selector: &str) {
-        let element = self.client.find(Locator::Css(selector)).await;
-        element.expect(selector).click().await.unwrap();
+        self.click_at(Locator::Css(selector), selector).await;
     }
 
     /// Clicks the first button or link with this text.
     pub async fn press(&self, text: &str) {
         let path =
             format!("//*[self::a or self::button or self::summary][normalize-space()=\"{text}\"]");
-        let element = self.client.find(Locator::XPath(&path)).await;
-        element.expect(text).click().await.unwrap();
+        self.click_at(Locator::XPath(&path), text).await;
+    }
+
+    /// Clicks; a live update may take the element away between the look and the click.
+    async fn click_at(&self, place: Locator<'_>, what: &str) {
+        eventually_within(Duration::from_secs(10), what, async || {
+            let element = self.client.find(place).await.expect(what);
+            match element.click().await {
+                Ok(()) => Some(()),
+                Err(error) if error.is_stale_element_reference() => None,
+                Err(error) => panic!("{what}: {error}"),
+            }
+        })
+        .await;
     }
 
     /// Puts a text into a field.

@@ -154,7 +154,16 @@ async fn stopped_or_killed_and_started_again_nothing_is_lost() {
     // Everything at once.
     process.kill();
     kill_redis(&dev);
+    // As a power loss may leave its file.
+    let file = growing_file(&dev);
+    let mut text = std::fs::read(&file).unwrap();
+    let sound = text.len();
+    text.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$4\r\ntorn\r\n$1\r\n1\r\n");
+    std::fs::write(&file, &text).unwrap();
     let process = dev.start().await;
+    let mended = std::fs::read(&file).unwrap();
+    assert_eq!(&mended[..sound], &text[..sound], "nothing else is lost");
+    assert!(!mended.windows(4).any(|word| word == b"torn"), "cut off");
     assert_eq!(
         dev.get(&format!("/tasks/{id}")).await["status"],
         "completed"
@@ -186,6 +195,22 @@ async fn its_redis_is_started_again_when_it_dies() {
     .await;
     assert_eq!(task.json::<Value>().await.unwrap()["status"], "scheduled");
     assert!(process.stop().await.success());
+}
+
+/// The append-only file that Redis writes to.
+fn growing_file(dev: &Dev) -> std::path::PathBuf {
+    let parts = std::fs::read_dir(dev.dir.path().join("data/appendonlydir"));
+    let parts = parts
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    let mut parts: Vec<_> = parts
+        .filter(|path| path.to_str().unwrap().ends_with(".incr.aof"))
+        .collect();
+    parts.sort();
+    parts
+        .pop()
+        .unwrap_or_else(|| dev.dir.path().join("data/appendonly.aof"))
 }
 
 fn kill_redis(dev: &Dev) {

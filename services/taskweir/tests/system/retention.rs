@@ -272,7 +272,12 @@ async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
                 .http
                 .get(format!("http://{address}/tasks/{id}"))
                 .send();
-            page.await.ok()?.text().await.ok()
+            // At first it waits for Redis, and says so.
+            let page = page.await.ok()?;
+            if !page.status().is_success() {
+                return None;
+            }
+            page.text().await.ok()
         },
     )
     .await;
