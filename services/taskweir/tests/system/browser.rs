@@ -213,17 +213,16 @@ async fn a_person_submits_watches_repairs_and_looks_back() {
     chrome.client.goto(&format!("{base}/tasks")).await.unwrap();
     chrome.fill("#type", "fail").await;
     chrome.press("Filter").await;
+    eventually_within(
+        Duration::from_secs(10),
+        "the filter is the URL",
+        async || {
+            let url = chrome.client.current_url().await.unwrap();
+            url.query()?.contains("type=fail").then_some(())
+        },
+    )
+    .await;
     chrome.says("Types").await;
-    assert!(
-        chrome
-            .client
-            .current_url()
-            .await
-            .unwrap()
-            .query()
-            .unwrap()
-            .contains("type=fail")
-    );
     chrome.click("ul.strip a[href*='status=failed']").await;
     chrome.says("Retry all that match…").await;
     chrome.press("Retry all that match…").await;
