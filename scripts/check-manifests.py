@@ -60,6 +60,20 @@ expressions = " ".join(rule["expr"] for group in rules["groups"] for rule in gro
 for job in re.findall(r'job="([^"]+)"', expressions):
     expect(job in jobs, f"an alert asks for the job {job}")
 
+# KEDA's own schema is nowhere to be had: what it scales and asks for must be there.
+keda = yaml.safe_load(open("k8s/keda/worker.yaml"))
+base = [document for document in yaml.safe_load_all(open("k8s/deployment.yaml")) if document]
+names = {(document["kind"], document["metadata"]["name"]) for document in base}
+expect(("Deployment", keda["spec"]["scaleTargetRef"]["name"]) in names, "KEDA scales what is not there")
+metrics = Path("services/gateway/src/metrics.rs").read_text()
+for trigger in keda["spec"]["triggers"]:
+    address, query = trigger["metadata"]["serverAddress"], trigger["metadata"]["query"]
+    host, port = re.fullmatch(r"http://([a-z]+)\.task-queue:(\d+)", address).groups()
+    ports = [p["port"] for d in base if d["kind"] == "Service" and d["metadata"]["name"] == host for p in d["spec"]["ports"]]
+    expect(int(port) in ports, f"KEDA asks {address}, which is not there")
+    for name in re.findall(r"[a-z]+(?:_[a-z]+)+", query):
+        expect(f'"{name}"' in metrics, f"KEDA asks for {name}, which nobody serves")
+
 for path in sys.argv[2:]:
     documents = [document for document in yaml.safe_load_all(open(path)) if document]
     by = {(document["kind"], document["metadata"]["name"]): document for document in documents}
