@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use taskweir_domain::{ErrorKind, Fence, Json, Task, TaskId};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tracing::{Instrument, Span};
 
 use crate::TaskError;
@@ -42,8 +42,6 @@ pub(crate) struct Attempt {
     pub(crate) handler: Arc<dyn AnyHandler>,
     pub(crate) payload: Result<Json, TaskError>,
     pub(crate) ended: mpsc::UnboundedSender<Ended>,
-    /// Held while it runs, where its task is a suspect.
-    pub(crate) _alone: Option<OwnedSemaphorePermit>,
     /// The attempt, as traces show it: what the handler opens is within it.
     pub(crate) span: Span,
 }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::hands::Hands;
 use crate::registry::Registry;
+use crate::suspects::Suspects;
 use crate::{fetch, upkeep};
 
 /// Time to be forgotten; without it the janitor forgets us later.
@@ -47,7 +48,7 @@ pub(crate) struct Lane {
     /// Free hands of the whole process, shared by its lanes.
     pub(crate) slots: Arc<Semaphore>,
     /// One suspect at a time runs in the whole process: see [`crate::suspects`].
-    pub(crate) suspects: Arc<Semaphore>,
+    pub(crate) suspects: Suspects,
     pub(crate) paused: Arc<Mutex<BTreeSet<QueueName>>>,
     /// Where handlers run.
     pub(crate) handlers: Handle,
@@ -89,7 +90,7 @@ pub(crate) async fn run(
     };
     let config = Arc::new(config);
     let slots = Arc::new(Semaphore::new(config.concurrency));
-    let suspects = Arc::new(Semaphore::new(1));
+    let suspects = Suspects::default();
     let fetching = TaskTracker::new();
     let upkeep = TaskTracker::new();
     let done = CancellationToken::new();
@@ -101,7 +102,7 @@ pub(crate) async fn run(
             partition,
             hands: Hands::default(),
             slots: Arc::clone(&slots),
-            suspects: Arc::clone(&suspects),
+            suspects: suspects.clone(),
             paused: Arc::default(),
             handlers: handlers.clone(),
             stop: stop.clone(),

@@ -51,7 +51,7 @@ pub(crate) struct Fetcher {
     waiting: Option<Waiting>,
     pause: Duration,
     reconcile_at: Instant,
-    /// Looks for nothing new until then.
+    /// Looks for nothing new until then: only suspects were found, and given back.
     shy_until: Instant,
 }
 
@@ -92,7 +92,7 @@ impl Fetcher {
             self.take_ended(ended);
         }
         let room = self.lane.slots.available_permits().min(MAX_BATCH);
-        let shy = Instant::now() < self.shy_until;
+        let shy = Instant::now() < self.shy_until();
         let looks = self.waiting.is_none() && !self.empty && room > 0 && !shy;
         let streams = if looks {
             self.lane.open_streams()
@@ -153,6 +153,12 @@ impl Fetcher {
         lottery::plan(&weights, room, entropy::unit)
     }
 
+    /// Looks for nothing new until then.
+    fn shy_until(&self) -> Instant {
+        let of_process = self.lane.suspects.shy_until();
+        of_process.map_or(self.shy_until, |until| until.max(self.shy_until))
+    }
+
     /// Takes up to `most` free slots.
     fn reserve(&self, most: usize) -> usize {
         let mut most = most;
@@ -170,13 +176,14 @@ impl Fetcher {
 
     /// Nothing to settle and nothing to take: waits for the first of both.
     async fn rest(&mut self, room: usize) {
-        let shy = Instant::now() < self.shy_until;
+        let shy_until = self.shy_until();
+        let shy = Instant::now() < shy_until;
         if self.waiting.is_none() && room > 0 && !shy {
             self.waiting = self.idle_reader();
         }
         let full = room == 0;
         let wake = if shy {
-            self.shy_until.min(self.reconcile_at)
+            shy_until.min(self.reconcile_at)
         } else {
             self.reconcile_at
         };
@@ -270,7 +277,7 @@ impl Fetcher {
                 Some(work) => {
                     self.ages[stream] = now_ms.saturating_sub(work.since_ms);
                     if self.lane.config.registry.get(&work.task_type).is_some() {
-                        let alone = match suspects::admit(&self.lane.suspects, work.losses) {
+                        let alone = match self.lane.suspects.admit(work.losses) {
                             Admission::Free => None,
                             Admission::Alone(permit) => Some(permit),
                             Admission::NotNow => {
@@ -302,7 +309,7 @@ impl Fetcher {
             // Before anything begins: what is in our name when we die is lost once more.
             self.lane.slots.add_permits(not_now.len());
             give_back(&self.lane, &not_now).await;
-            // They are at the end of their queues now: only where nothing else came is there cause to wait.
+            // They are at the end of their queues now: where something else came, they need not be waited for.
             if known.is_empty() {
                 self.shy_until = Instant::now() + suspects::SHY;
             }
@@ -434,6 +441,7 @@ impl Fetcher {
             cancel: std::sync::Arc::clone(&context.cancel),
             progress: std::sync::Arc::clone(&context.progress),
             abort: None,
+            _alone: alone,
         };
         let key = (work.id, holder.clone());
         lane.hands.lock().insert(key.clone(), hand);
@@ -467,7 +475,6 @@ impl Fetcher {
             handler,
             ended: self.ended_sender.clone(),
             span,
-            _alone: alone,
         };
         let running = lane.handlers.spawn(attempt.run());
         if let Some(hand) = lane.hands.lock().get_mut(&key) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use taskweir_domain::{Fence, Holder, TaskId};
 use taskweir_store::{Beat, ProgressReport};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use crate::context::{CancelReason, CancelSignal, ProgressCell};
@@ -24,6 +25,9 @@ pub(crate) struct Hand {
     pub(crate) cancel: Arc<CancelSignal>,
     pub(crate) progress: Arc<ProgressCell>,
     pub(crate) abort: Option<AbortHandle>,
+    /// Where its task is a suspect, the right to run as the one of the process: kept until Redis has heard how
+    /// it ended, or the next one could take that along.
+    pub(crate) _alone: Option<OwnedSemaphorePermit>,
 }
 
 /// Which attempt: after a lost lease the same worker may hold a task again while its old attempt
