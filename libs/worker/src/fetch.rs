@@ -49,6 +49,9 @@ pub(crate) struct Fetcher {
     empty: bool,
     /// The idle reader, on a connection of its own.
     waiting: Option<Waiting>,
+    /// Slots waited for and had: kept, and not put back to be taken, since loops that wait for the same slot
+    /// would pass it round without an end.
+    kept: usize,
     pause: Duration,
     reconcile_at: Instant,
     /// Looks for nothing new until then: only suspects were found, and given back.
@@ -71,6 +74,7 @@ pub(crate) async fn run(
         ages,
         empty: false,
         waiting: None,
+        kept: 0,
         pause: MIN_PAUSE,
         reconcile_at: Instant::now() + RECONCILE_EVERY,
         shy_until: Instant::now(),
@@ -91,7 +95,7 @@ impl Fetcher {
         while let Ok(ended) = self.ended.try_recv() {
             self.take_ended(ended);
         }
-        let room = self.lane.slots.available_permits().min(MAX_BATCH);
+        let room = (self.kept + self.lane.slots.available_permits()).min(MAX_BATCH);
         let shy = Instant::now() < self.shy_until();
         let looks = self.waiting.is_none() && !self.empty && room > 0 && !shy;
         let streams = if looks {
@@ -99,6 +103,9 @@ impl Fetcher {
         } else {
             Vec::new()
         };
+        if streams.is_empty() {
+            self.lane.slots.add_permits(std::mem::take(&mut self.kept));
+        }
         if self.settlements.is_empty() && streams.is_empty() {
             self.rest(room).await;
             return;
@@ -159,19 +166,21 @@ impl Fetcher {
         of_process.map_or(self.shy_until, |until| until.max(self.shy_until))
     }
 
-    /// Takes up to `most` free slots.
-    fn reserve(&self, most: usize) -> usize {
-        let mut most = most;
-        while most > 0 {
-            let wanted = u32::try_from(most).unwrap_or(u32::MAX);
+    /// Takes up to `most` free slots, first those kept.
+    fn reserve(&mut self, most: usize) -> usize {
+        let kept = self.kept.min(most);
+        self.kept -= kept;
+        let mut more = most - kept;
+        while more > 0 {
+            let wanted = u32::try_from(more).unwrap_or(u32::MAX);
             if let Ok(permits) = self.lane.slots.try_acquire_many(wanted) {
                 permits.forget();
-                return most;
+                break;
             }
             // Another partition's loop was faster.
-            most = most.min(self.lane.slots.available_permits());
+            more = more.min(self.lane.slots.available_permits());
         }
-        0
+        kept + more
     }
 
     /// Nothing to settle and nothing to take: waits for the first of both.
@@ -181,7 +190,8 @@ impl Fetcher {
         if self.waiting.is_none() && room > 0 && !shy {
             self.waiting = self.idle_reader();
         }
-        let full = room == 0;
+        // Who has a reader out hears of work from it, and needs no slot until then.
+        let full = room == 0 && self.waiting.is_none();
         let wake = if shy {
             shy_until.min(self.reconcile_at)
         } else {
@@ -203,7 +213,10 @@ impl Fetcher {
                 }
             }
             // A slot of another partition's loop became free.
-            _ = slots.acquire(), if full => {}
+            Ok(slot) = slots.acquire(), if full => {
+                slot.forget();
+                self.kept += 1;
+            }
             () = self.lane.stop.cancelled() => {}
             // The next turn compares hands and pending entries.
             () = tokio::time::sleep_until(wake.into()) => {}

@@ -41,15 +41,14 @@ impl Bench {
     }
 
     pub async fn on(redis: TestRedis) -> Self {
+        Self::with_partitions(redis, taskweir_testkit::partitions()).await
+    }
+
+    pub async fn with_partitions(redis: TestRedis, partitions: usize) -> Self {
         let settings = settings(&redis);
-        migrate(
-            &settings,
-            MigrateOptions {
-                partitions: taskweir_testkit::partitions(),
-            },
-        )
-        .await
-        .unwrap();
+        migrate(&settings, MigrateOptions { partitions })
+            .await
+            .unwrap();
         let store = Store::connect(&settings, Limits::default()).await.unwrap();
         let partition = store.partitions().remove(0);
         Self {

@@ -10,3 +10,4 @@ mod lottery;
 mod peers;
 mod producer;
 mod shutdown;
+mod slots;
