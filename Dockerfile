@@ -20,8 +20,9 @@ LABEL org.opencontainers.image.title="taskweir" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /taskweir /usr/local/bin/taskweir
 USER 65532:65532
-# Services without HTTP of their own answer probes here; the gateway and the dashboard say where in compose and k8s.
-ENV METRICS_ADDR=0.0.0.0:9091 LOG_FORMAT=json
+# Where services answer, whichever runs. In reach of others the gateway and the dashboard want keys, or to be told that they
+# may go without.
+ENV GATEWAY_ADDR=0.0.0.0:8000 DASHBOARD_ADDR=0.0.0.0:5001 METRICS_ADDR=0.0.0.0:9091 LOG_FORMAT=json
 EXPOSE 8000 5001 9091
 # Needs neither a shell nor curl.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=6 CMD ["taskweir", "probe"]

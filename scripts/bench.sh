@@ -95,10 +95,15 @@ rss() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$1/status"; }
 for path in stats queues health tasks?limit=500 metrics; do curl -sf "$GATEWAY_ADDR/$path" >/dev/null; done
 sleep 2
 echo "with $pending tasks submitted: gateway $(( $(rss "$gateway") / 1024 )) MiB, worker at work $(( $(rss "$worker") / 1024 )) MiB"
+for pid in "$gateway" "$worker"; do
+  [ "$(rss "$pid")" -lt 131072 ] || { echo "bench: process $pid takes more than 128 MiB" >&2; exit 1; }
+done
 export DASHBOARD_ADDR=127.0.0.1:7384; $bin dashboard & pids+=($!)
 until curl -sf "$DASHBOARD_ADDR/health/live" >/dev/null 2>&1; do sleep 0.05; done
 echo -n "pages of the dashboard, ms (median of 5):"
 id=$(curl -s "$GATEWAY_ADDR/tasks?limit=1" | sed 's/.*"id":"\([^"]*\)".*/\1/')
 for page in "" queues tasks "tasks?status=completed" "tasks?label=a=b" "tasks/$id" dlq operations workers system; do
-  echo -n " /$page $(for _ in 1 2 3 4 5; do curl -s -o /dev/null -w '%{time_total}\n' "$DASHBOARD_ADDR/$page"; done | median | awk '{ printf "%.1f", $1 * 1000 }')"
+  took=$(for _ in 1 2 3 4 5; do curl -s -o /dev/null -w '%{time_total}\n' "$DASHBOARD_ADDR/$page"; done | median | awk '{ printf "%.1f", $1 * 1000 }')
+  echo -n " /$page $took"
+  [ "${took%.*}" -lt 50 ] || { echo; echo "bench: page /$page takes more than 50 ms" >&2; exit 1; }
 done; echo

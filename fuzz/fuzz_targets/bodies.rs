@@ -1,4 +1,4 @@
-//! Request bodies: a task, a batch of tasks.
+//! Request bodies: a task, a batch of tasks, a bulk operation.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,4 +10,5 @@ fuzz_target!(|text: &str| {
     }
     draft_from_json(text, &DraftLimits::default()).ok();
     taskweir_gateway::fuzzing::batch(text);
+    taskweir_gateway::fuzzing::bulk(text);
 });

@@ -1,4 +1,4 @@
-//! Cursors of pages, ids and names in paths and queries.
+//! Cursors of pages, ids and names in paths and queries, and the headers of a trace.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,6 +9,7 @@ fuzz_target!(|text: &str| {
     if let Ok(id) = text.parse::<TaskId>() {
         assert_eq!(id.to_string().parse::<TaskId>().expect("our own id"), id);
     }
+    taskweir_trace::fuzz(text);
     text.parse::<QueueName>().ok();
     text.parse::<TaskType>().ok();
     text.parse::<Priority>().ok();

@@ -1,4 +1,4 @@
-//! Positions and times, as people write them.
+//! Positions and times, as people write them; the id a listener goes on from.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,4 +12,5 @@ fuzz_target!(|text: &str| {
         assert_eq!(parse_rfc3339_ms(&format_ms(ms)), Some(ms), "{text}");
     }
     taskweir_gateway::fuzzing::position(text);
+    taskweir_gateway::fuzzing::last_event_id(text);
 });

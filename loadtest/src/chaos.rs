@@ -42,7 +42,7 @@ pub struct Options {
     pub sabotage: Option<String>,
     /// Clients that submit.
     pub clients: usize,
-    /// Prints what happens.
+    /// Prints each fault as it is done.
     pub verbose: bool,
 }
 
@@ -58,9 +58,8 @@ const SETTLE_BROKEN: Duration = Duration::from_secs(10);
 /// The cluster could not be started, or did not come to rest so that it could be checked.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let plan = Plan::draw(options.seed, options.length, &options.faults);
-    if options.verbose {
-        print!("{plan}");
-    }
+    // Beside the report, which may be JSON.
+    eprint!("{plan}");
     let began = Instant::now();
     let cluster = Arc::new(cluster::Cluster::start(options).await?);
     let (stop_load, stop_tap) = (CancellationToken::new(), CancellationToken::new());
@@ -100,7 +99,10 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     evidence.claims = cluster.claims()?;
     evidence.settled = settled;
     evidence.losses = cluster.losses();
-    let findings = checker::check(&evidence);
+    let mut findings = checker::check(&evidence);
+    for proof in cluster.disproved().await? {
+        findings.broken("the proofs of the product agree", proof);
+    }
     tasks.wait().await;
     let recoveries = cluster.recoveries(&evidence);
     let report = Report::of(

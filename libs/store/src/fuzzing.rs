@@ -6,6 +6,11 @@ use crate::record::{Record, unpack_limits};
 use crate::reply::Reader;
 use crate::{Counter, Durability, QueueFlags, Totals, base, log, ops, queues, views};
 
+/// Reads what `REDIS_URL` may be.
+pub fn address(text: &str) {
+    crate::target::Target::read(text).ok();
+}
+
 /// Reads a reply as each kind of answer; none may panic.
 pub fn reply(value: &Value) {
     let reader = Reader("fuzz");

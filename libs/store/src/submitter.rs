@@ -140,7 +140,12 @@ impl Submitter {
     async fn submit_twice(&self, submission: Submission) -> Answer {
         match self.submit(submission.clone()).await {
             Err(error) if matches!(*error, StoreError::Unavailable(_)) => {
-                self.submit(submission).await
+                // What the first call had done before its reply was lost is this request's all the same.
+                let outcome = self.submit(submission).await?;
+                Ok(match outcome {
+                    SubmitOutcome::Repeated(at) => SubmitOutcome::Accepted(at),
+                    other => other,
+                })
             }
             other => other,
         }

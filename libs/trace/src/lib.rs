@@ -34,6 +34,14 @@ pub fn adopt<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) {
     if span.is_disabled() {
         return;
     }
+    if let Some(context) = caller(header) {
+        // Fails only where no layer exports: then there is nothing to be part of.
+        span.set_parent(context).ok();
+    }
+}
+
+/// The context that a caller sent.
+fn caller<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Context> {
     let names = [TRACEPARENT, "tracestate", "uber-trace-id"].into_iter();
     let given = names.filter_map(|name| Some((name.to_owned(), header(name)?.to_owned())));
     let headers: HashMap<String, String> = given.collect();
@@ -42,9 +50,17 @@ pub fn adopt<'a>(span: &Span, header: impl Fn(&str) -> Option<&'a str>) {
     if valid(&context).is_none() {
         context = jaeger::extract(&nothing, &headers);
     }
-    if valid(&context).is_some() {
-        // Fails only where no layer exports: then there is nothing to be part of.
-        span.set_parent(context).ok();
+    valid(&context).map(|_| context)
+}
+
+/// A door for fuzz targets: one text as each header, and as what an event keeps.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    for name in [TRACEPARENT, "tracestate", "uber-trace-id"] {
+        caller(|asked| (asked == name).then_some(text));
+    }
+    if let Some(id) = trace_id(text) {
+        assert!(text.contains(id));
     }
 }
 

@@ -8,7 +8,7 @@ use taskweir_store::{
     Begun, Claimed, ClaimedWork, MAX_BATCH, Parking, Payload, StartOutcome, Starting, StoreError,
     Unclaiming, clock, entropy,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::attempt::{Attempt, Ended};
 use crate::context::Context;
@@ -16,7 +16,7 @@ use crate::engine::Lane;
 use crate::hands::Hand;
 use crate::metrics::InstrumentSet;
 use crate::settle::Settlements;
-use crate::suspects::{self, Admission};
+use crate::suspects::{self, Admission, Right};
 use crate::{TaskError, lottery, shutdown, upkeep};
 
 /// Longest wait of the idle reader. Short enough that a resumed queue is heard soon.
@@ -34,7 +34,7 @@ struct Begin {
     stream: usize,
     entry: String,
     /// The right to run as the one suspect of the process.
-    alone: Option<OwnedSemaphorePermit>,
+    alone: Option<Right>,
 }
 
 pub(crate) struct Fetcher {
@@ -96,7 +96,7 @@ impl Fetcher {
             self.take_ended(ended);
         }
         let room = (self.kept + self.lane.slots.available_permits()).min(MAX_BATCH);
-        let shy = Instant::now() < self.shy_until();
+        let shy = self.shy_until().is_some();
         let looks = self.waiting.is_none() && !self.empty && room > 0 && !shy;
         let streams = if looks {
             self.lane.open_streams()
@@ -160,10 +160,11 @@ impl Fetcher {
         lottery::plan(&weights, room, entropy::unit)
     }
 
-    /// Looks for nothing new until then.
-    fn shy_until(&self) -> Instant {
-        let of_process = self.lane.suspects.shy_until();
-        of_process.map_or(self.shy_until, |until| until.max(self.shy_until))
+    /// Looks for nothing new until then, or until the suspect that runs has ended.
+    fn shy_until(&self) -> Option<Instant> {
+        let of_process = self.lane.suspects.shy_until()?;
+        let until = of_process.max(self.shy_until);
+        (Instant::now() < until).then_some(until)
     }
 
     /// Takes up to `most` free slots, first those kept.
@@ -185,18 +186,16 @@ impl Fetcher {
 
     /// Nothing to settle and nothing to take: waits for the first of both.
     async fn rest(&mut self, room: usize) {
+        let suspects = self.lane.suspects.clone();
+        let freed = suspects.freed();
         let shy_until = self.shy_until();
-        let shy = Instant::now() < shy_until;
+        let shy = shy_until.is_some();
         if self.waiting.is_none() && room > 0 && !shy {
             self.waiting = self.idle_reader();
         }
         // Who has a reader out hears of work from it, and needs no slot until then.
         let full = room == 0 && self.waiting.is_none();
-        let wake = if shy {
-            shy_until.min(self.reconcile_at)
-        } else {
-            self.reconcile_at
-        };
+        let wake = shy_until.map_or(self.reconcile_at, |until| until.min(self.reconcile_at));
         let slots = std::sync::Arc::clone(&self.lane.slots);
         tokio::select! {
             biased;
@@ -217,6 +216,7 @@ impl Fetcher {
                 slot.forget();
                 self.kept += 1;
             }
+            () = freed, if shy => {}
             () = self.lane.stop.cancelled() => {}
             // The next turn compares hands and pending entries.
             () = tokio::time::sleep_until(wake.into()) => {}
@@ -454,7 +454,7 @@ impl Fetcher {
             cancel: std::sync::Arc::clone(&context.cancel),
             progress: std::sync::Arc::clone(&context.progress),
             abort: None,
-            _alone: alone,
+            alone,
         };
         let key = (work.id, holder.clone());
         lane.hands.lock().insert(key.clone(), hand);
@@ -489,6 +489,11 @@ impl Fetcher {
             ended: self.ended_sender.clone(),
             span,
         };
+        if let Some(hand) = lane.hands.lock().get(&key)
+            && let Some(right) = &hand.alone
+        {
+            right.begin();
+        }
         let running = lane.handlers.spawn(attempt.run());
         if let Some(hand) = lane.hands.lock().get_mut(&key) {
             hand.abort = Some(running.abort_handle());

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use taskweir_domain::{Fence, Holder, TaskId};
 use taskweir_store::{Beat, ProgressReport};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use crate::context::{CancelReason, CancelSignal, ProgressCell};
+use crate::suspects::Right;
 
 /// A started attempt.
 pub(crate) struct Hand {
@@ -27,7 +27,7 @@ pub(crate) struct Hand {
     pub(crate) abort: Option<AbortHandle>,
     /// Where its task is a suspect, the right to run as the one of the process: kept until Redis has heard how
     /// it ended, or the next one could take that along.
-    pub(crate) _alone: Option<OwnedSemaphorePermit>,
+    pub(crate) alone: Option<Right>,
 }
 
 /// Which attempt: after a lost lease the same worker may hold a task again while its old attempt

@@ -1,13 +1,15 @@
 //! Suspects: tasks with which workers have died. What kills its worker takes all that runs beside it along; were
 //! those redelivered together with it, they would die together until all of them are given up. So, of tasks
 //! that were lost twice, a process runs one at a time, and gives the others back before it begins: who is
-//! innocent then runs, and is settled, without the culprit beside it. What a process has claimed when it dies is lost too, begun
-//! or not: beside a suspect that has just begun nothing is claimed, since most that kill do so at once.
+//! innocent then runs, and is settled, without the culprit beside it. What a process has claimed when it dies
+//! is lost too, begun or not: beside a suspect that has just begun nothing is claimed, since most that kill do
+//! so at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Losses from which on a task is a suspect. One is common: a machine that goes takes all of its tasks.
 const LOSSES: u32 = 2;
@@ -21,25 +23,57 @@ pub(crate) enum Admission {
     /// Nobody suspects it.
     Free,
     /// It is the one suspect of this process, until this is dropped.
-    Alone(OwnedSemaphorePermit),
+    Alone(Right),
     /// Another suspect runs: give it back.
     NotNow,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Free,
+    /// On its way to its handler.
+    Admitted,
+    Begun(Instant),
+}
+
 /// The suspects of a process, shared by its lanes.
 #[derive(Clone)]
-pub(crate) struct Suspects {
-    /// The right to run, of which there is one.
-    right: Arc<Semaphore>,
-    admitted: Arc<Mutex<Option<Instant>>>,
+pub(crate) struct Suspects(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to run as the one suspect; the next may have it once this is dropped.
+pub(crate) struct Right(Arc<Shared>);
+
+impl Right {
+    /// Its handler begins.
+    pub(crate) fn begin(&self) {
+        *self.0.state() = State::Begun(Instant::now());
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        *self.0.state() = State::Free;
+        self.0.freed.notify_waiters();
+    }
 }
 
 impl Default for Suspects {
     fn default() -> Self {
-        Self {
-            right: Arc::new(Semaphore::new(1)),
-            admitted: Arc::default(),
-        }
+        Self(Arc::new(Shared {
+            state: Mutex::new(State::Free),
+            freed: Notify::new(),
+        }))
     }
 }
 
@@ -49,25 +83,26 @@ impl Suspects {
         if losses < LOSSES {
             return Admission::Free;
         }
-        match Arc::clone(&self.right).try_acquire_owned() {
-            Ok(right) => {
-                *self.admitted() = Some(Instant::now());
-                Admission::Alone(right)
-            }
-            Err(_) => Admission::NotNow,
+        let mut state = self.0.state();
+        if !matches!(*state, State::Free) {
+            return Admission::NotNow;
         }
+        *state = State::Admitted;
+        Admission::Alone(Right(Arc::clone(&self.0)))
     }
 
-    /// Until when nothing may be claimed, because a suspect has just begun; `None` once it ended.
+    /// Until when nothing may be claimed beside the suspect that runs; `None` where none does.
     pub(crate) fn shy_until(&self) -> Option<Instant> {
-        if self.right.available_permits() > 0 {
-            return None;
+        match *self.0.state() {
+            State::Free => None,
+            State::Admitted => Some(Instant::now() + SHY),
+            State::Begun(at) => Some(at + SHY),
         }
-        self.admitted().map(|at| at + SHY)
     }
 
-    fn admitted(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Completes when the right becomes free, from this call on.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.0.freed.notified()
     }
 }
 
@@ -75,24 +110,27 @@ impl Suspects {
 mod tests {
     use super::*;
 
-    #[test]
-    fn beside_a_suspect_that_has_just_begun_nothing_is_claimed() {
+    #[tokio::test]
+    async fn beside_a_suspect_that_has_just_begun_nothing_is_claimed() {
         let suspects = Suspects::default();
         assert!(suspects.shy_until().is_none());
         assert!(matches!(suspects.admit(LOSSES - 1), Admission::Free));
         assert!(suspects.shy_until().is_none());
-        let before = Instant::now();
         let Admission::Alone(right) = suspects.admit(LOSSES) else {
             panic!("the first is admitted");
         };
-        assert!(
-            suspects
-                .shy_until()
-                .is_some_and(|until| until >= before + SHY)
-        );
+        // However long it takes to its handler.
+        let before = Instant::now();
+        let until = suspects.shy_until().expect("it is on its way");
+        assert!(until >= before + SHY);
+        right.begin();
+        let begun = suspects.shy_until();
+        assert!(begun.is_some() && begun == suspects.shy_until());
         assert!(matches!(suspects.admit(LOSSES), Admission::NotNow));
+        let freed = suspects.freed();
         drop(right);
         assert!(suspects.shy_until().is_none(), "it has ended");
+        freed.await;
         assert!(matches!(suspects.admit(LOSSES), Admission::Alone(_)));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn run(
     for step in &plan.steps {
         sleep_until(began + step.at).await;
         if verbose {
-            println!("{:8.3} s  {}", began.elapsed().as_secs_f64(), step.fault);
+            eprintln!("{:8.3} s  {}", began.elapsed().as_secs_f64(), step.fault);
         }
         cluster.note_fault(step.fault.kills());
         running.push(tasks.spawn(inflict(step.fault, Arc::clone(cluster), tap.clone())));

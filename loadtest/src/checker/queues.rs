@@ -104,11 +104,15 @@ fn records(partition: &Partition, tasks: &BTreeMap<&str, &Task>, findings: &mut 
             continue;
         };
         let field = |name: &str| record.get(name).map_or("", String::as_str);
-        let attempt = task.attempt.to_string();
+        // A counter that never moved is not written.
+        let counts = |name: &str, count: u64| field(name).parse().unwrap_or(0) == count;
         let same = field("s") == task.status
             && field("v") == task.version.to_string()
             && field("e") == task.last
-            && (field("a") == attempt || (field("a").is_empty() && task.attempt == 0));
+            && counts("a", task.attempt)
+            && counts("f", task.failures)
+            && counts("l", task.losses)
+            && (task.status != "processing" || task.holder.as_deref() == Some(field("h")));
         if !same {
             findings.broken(
                 RECORD,
@@ -127,6 +131,7 @@ fn records(partition: &Partition, tasks: &BTreeMap<&str, &Task>, findings: &mut 
 
 fn places(partition: &Partition, tasks: &BTreeMap<&str, &Task>, findings: &mut Findings) {
     let mut at: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut entry_of: BTreeMap<&str, &str> = BTreeMap::new();
     for id in partition.due.keys() {
         at.entry(id).or_default().push("due".to_owned());
     }
@@ -135,10 +140,11 @@ fn places(partition: &Partition, tasks: &BTreeMap<&str, &Task>, findings: &mut F
     }
     for (name, entries) in &partition.streams {
         let known: BTreeSet<&str> = entries.iter().map(|(entry, _)| entry.as_str()).collect();
-        for (_, fields) in entries {
+        for (entry, fields) in entries {
             let id = fields.iter().find(|(field, _)| field == "i");
             let id = id.map_or("", |(_, id)| id.as_str());
             at.entry(id).or_default().push(name.clone());
+            entry_of.insert(id, entry);
         }
         for entry in partition.held.get(name).into_iter().flatten() {
             if !known.contains(entry.as_str()) {
@@ -162,6 +168,18 @@ fn places(partition: &Partition, tasks: &BTreeMap<&str, &Task>, findings: &mut F
             findings.broken(
                 PLACE,
                 format!("{id} is {} and stands in {found:?}", task.status),
+            );
+        }
+        let named = partition
+            .records
+            .get(*id)
+            .and_then(|record| record.get("w"));
+        if let Some(entry) = entry_of.get(*id)
+            && named.map(String::as_str) != Some(*entry)
+        {
+            findings.broken(
+                PLACE,
+                format!("{id} stands at {entry}, and its record says {named:?}"),
             );
         }
         if partition.expiry.contains_key(*id) && (task.is_final() || task.attempt > 0) {

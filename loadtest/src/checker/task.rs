@@ -31,8 +31,8 @@ pub(crate) struct Task {
     pub(crate) client_key: Option<String>,
     max_retries: u64,
     max_deliveries: u64,
-    failures: u64,
-    losses: u64,
+    pub(crate) failures: u64,
+    pub(crate) losses: u64,
     due_ms: u64,
     released_unknown: u32,
 }

@@ -4,7 +4,7 @@ mod dlq;
 mod document;
 mod events;
 mod health;
-mod operations;
+pub(crate) mod operations;
 mod queues;
 mod stats;
 pub(crate) mod submit;

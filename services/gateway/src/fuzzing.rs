@@ -12,6 +12,24 @@ pub fn cursor(text: &str) {
     api::tasks::page(None, Some(text)).ok();
 }
 
+/// The body of a bulk operation.
+pub fn bulk(text: &str) {
+    use taskweir_store::OperationKind::{DlqDelete, DlqRetry, TasksCancel};
+    for kind in [DlqRetry, DlqDelete, TasksCancel] {
+        api::operations::read(kind, text).ok();
+    }
+}
+
+/// The `Last-Event-ID` of a listener.
+pub fn last_event_id(text: &str) {
+    for partitions in [1, 4, 256] {
+        if let Some(positions) = position::read_all(text, partitions) {
+            let shown = position::show_all(&positions);
+            assert_eq!(position::read_all(&shown, partitions), Some(positions));
+        }
+    }
+}
+
 /// A position with or without a partition.
 pub fn position(text: &str) {
     for partitions in [1, 4, 256] {

@@ -62,8 +62,10 @@ async fn sweep(
                 }
             }
         }
-        if looked.elapsed() > AGAIN {
-            more.append(&mut away);
+        if looked.elapsed() > AGAIN && !more.is_empty() {
+            // Those away are tried again, and what was asked for meanwhile begins.
+            more = store.running_operations().await?;
+            away.clear();
             looked = Instant::now();
         }
         open = more;

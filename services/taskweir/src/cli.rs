@@ -48,9 +48,8 @@ pub enum Command {
     Loadtest(LoadTest),
     /// Ask a probe whether a process of this machine is ready: for health checks of containers.
     Probe {
-        /// Which probe.
-        #[arg(default_value = "http://127.0.0.1:9091/health/ready")]
-        url: String,
+        /// Which probe; without one, that of the service that runs in this container.
+        url: Option<String>,
     },
     /// Print completions for a shell, to be sourced.
     Completions {
@@ -89,7 +88,7 @@ pub struct Chaos {
     /// Break the product on purpose, to see the checker find it (debug builds only).
     #[arg(long, hide = true)]
     pub sabotage: Option<String>,
-    /// Print the schedule and each fault.
+    /// Print each fault as it is done; the schedule is printed always.
     #[arg(long)]
     pub verbose: bool,
 }

@@ -9,8 +9,13 @@ macro_rules! redis {
         "  REDIS_URL                 redis://[user:password@]host:port, or
   REDIS_HOST, REDIS_PORT    [localhost, 6379]
   TASKWEIR_PREFIX           first part of every key [tw]
-  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]
-  JAEGER_HOST, JAEGER_PORT  where traces go by OTLP over gRPC [none, 4317], or
+  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]"
+    };
+}
+
+macro_rules! traces {
+    () => {
+        "  JAEGER_HOST, JAEGER_PORT  where traces go by OTLP over gRPC [none, 4317], or
   OTEL_EXPORTER_OTLP_ENDPOINT  http://host:port, which wins [none]"
     };
 }
@@ -80,7 +85,8 @@ macro_rules! listen {
 }
 
 pub const DEV: &str = environment!(
-    "  REDIS_URL                 use this server and start none [a private one, data in ./data]",
+    "  REDIS_URL                 use this server and start none [a private one, data in ./data], or",
+    "  REDIS_HOST, REDIS_PORT    the same [none, 6379]",
     "  TASKWEIR_DEV_REDIS_PORT   the port its Redis tries first [6390]",
     "  TASKWEIR_PREFIX           first part of every key [tw]",
     "  PARTITIONS                number of partitions, read when the layout is made [1]",
@@ -89,8 +95,7 @@ pub const DEV: &str = environment!(
     "  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]",
     "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]",
     "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
-    "  JAEGER_HOST, JAEGER_PORT  where traces go by OTLP over gRPC [none, 4317], or",
-    "  OTEL_EXPORTER_OTLP_ENDPOINT  http://host:port, which wins [none]",
+    traces!(),
     "  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]",
     worker!(),
     lease!(),
@@ -106,6 +111,7 @@ pub const VERIFY: &str = environment!(redis!());
 pub const CHAOS: &str = "Needs redis-server; with a C compiler its clock is stepped too.";
 pub const GATEWAY: &str = environment!(
     redis!(),
+    traces!(),
     listen!("GATEWAY_ADDR", "127.0.0.1:8000"),
     redact!(),
     retention!(),
@@ -113,6 +119,7 @@ pub const GATEWAY: &str = environment!(
 );
 pub const DASHBOARD: &str = environment!(
     redis!(),
+    traces!(),
     listen!("DASHBOARD_ADDR", "127.0.0.1:5001"),
     "  METRICS_ADDR              metrics and probes over HTTP [off]",
     "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
@@ -122,18 +129,21 @@ pub const DASHBOARD: &str = environment!(
 );
 pub const WORKER: &str = environment!(
     redis!(),
+    traces!(),
     worker!(),
     lease!(),
     retention!(),
     "  DURABILITY, MAX_QUEUE_LENGTH and MEMORY_BUDGET are of submits: checked, and of no effect here",
     admin!()
 );
-pub const PROJECTOR: &str = environment!(redis!(), admin!());
+pub const PROJECTOR: &str = environment!(redis!(), traces!(), admin!());
 pub const SCHEDULER: &str = environment!(
     redis!(),
+    traces!(),
     lease!(),
     retention!(),
     "  MEMORY_BUDGET             from nine tenths of it on, history goes before RETENTION [none]",
+    "  DURABILITY and MAX_QUEUE_LENGTH are of submits: checked, and of no effect here",
     admin!()
 );
 pub const CLIENT: &str = environment!(

@@ -46,7 +46,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Verify => verify::run(cli.json).await,
         Command::Chaos(chaos) => chaos::run(chaos, cli.json).await,
         Command::Loadtest(wanted) => loadtest::run(wanted, cli.json).await,
-        Command::Probe { url } => probe::run(&url).await,
+        Command::Probe { url } => probe::run(url.as_deref()).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "taskweir", &mut std::io::stdout());

@@ -213,7 +213,7 @@ enum StopAnswer {
 }
 
 /// A bulk request, read.
-struct Wanted {
+pub(crate) struct Wanted {
     filter: Filter,
     dry_run: bool,
     reason: Option<String>,
@@ -248,7 +248,7 @@ impl Fields {
     }
 }
 
-fn read(kind: OperationKind, text: &str) -> Result<Wanted, ApiError> {
+pub(crate) fn read(kind: OperationKind, text: &str) -> Result<Wanted, ApiError> {
     let value: Value = serde_json::from_str(text).map_err(|error| ApiError::not_json(&error))?;
     let Value::Object(map) = value else {
         return Err(ApiError::field("", "must be an object with a filter"));

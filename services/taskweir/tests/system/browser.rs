@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use taskweir_testkit::eventually_within;
+use taskweir_testkit::{eventually, eventually_within};
 
 use crate::chrome::{Chrome, Look};
 use crate::dev::Dev;
@@ -185,9 +185,13 @@ async fn a_person_submits_watches_repairs_and_looks_back() {
     chrome.press("Now").await;
     chrome.says("Submit again…").await;
     chrome.press("Submit again…").await;
-    let data = chrome
-        .run("return document.querySelector('#data').value")
-        .await;
+    let data = eventually("the form", async || {
+        let data = chrome
+            .run("return document.querySelector('#data')?.value ?? null")
+            .await;
+        (!data.is_null()).then_some(data)
+    })
+    .await;
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(data.as_str().unwrap()).unwrap(),
         json!({ "duration_ms": 2_500 })
@@ -197,12 +201,12 @@ async fn a_person_submits_watches_repairs_and_looks_back() {
         dev.submit(&json!({ "type": "fail", "data": { "fatal": true } }))
             .await;
     }
-    chrome.client.goto(&format!("{base}/dlq")).await.unwrap();
     eventually_within(Duration::from_secs(30), "all are dead", async || {
         (dev.get("/stats").await["totals"]["failed"] == 5).then_some(())
     })
     .await;
-    chrome.says("fatal").await;
+    chrome.client.goto(&format!("{base}/dlq")).await.unwrap();
+    chrome.says("The latest to give up first.").await;
     chrome.press("Retry").await;
     chrome.says("pending again").await;
     eventually_within(Duration::from_secs(30), "it is dead again", async || {

@@ -30,7 +30,8 @@ fn sound(arguments: &[&str], faults: &[&str]) -> Value {
 
 #[test]
 fn a_minute_of_chaos_breaks_no_promise() {
-    let report = sound(&["--seconds", "60", "--seed", "11", "--json"], &[]);
+    let seconds = taskweir_testkit::scale("CHAOS_SECONDS", 60).to_string();
+    let report = sound(&["--seconds", &seconds, "--seed", "11", "--json"], &[]);
     let figures = &report["figures"];
     for nothing in ["lost", "completed_twice"] {
         assert_eq!(figures[nothing], 0);
@@ -59,7 +60,7 @@ fn power_losses_of_a_redis_that_always_syncs_lose_nothing() {
     // Nothing is forgiven.
     assert_eq!(report["figures"]["at_risk"], 0);
     assert!(
-        report["figures"]["accepted"].as_u64().unwrap() >= 200,
+        report["figures"]["accepted"].as_u64().unwrap() >= 50,
         "{report:#}"
     );
 }
@@ -81,26 +82,34 @@ fn failovers_to_a_replica_that_confirms_each_submit_lose_none() {
         (&figures["lost"], &figures["at_risk"]),
         (&0.into(), &0.into())
     );
-    assert!(figures["accepted"].as_u64().unwrap() >= 200, "{figures:#}");
+    assert!(figures["accepted"].as_u64().unwrap() >= 50, "{figures:#}");
 }
 
-/// A build that is broken on purpose is found out, by one of a few seeds.
+/// A build that is broken on purpose is found out by one of a few seeds: the checker names one of the promises
+/// that this breaks. That something had not come to rest does not count.
 #[track_caller]
-fn found_out(sabotage: &str, faults: &[&str], seconds: &str) {
-    for seed in ["3", "4", "5"] {
+fn found_out(sabotage: &str, faults: &[&str], seconds: &str, rules: &[&str]) {
+    let mut told = String::new();
+    for seed in ["3", "5", "7", "8", "9"] {
         let arguments = ["--seconds", seconds, "--seed", seed, "--sabotage", sabotage];
         let output = chaos(&arguments, faults);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.code() == Some(1) && said.contains("BROKEN") {
+        told += &String::from_utf8_lossy(&output.stdout);
+        let named = |rule: &&str| told.contains(&format!("BROKEN: {rule}"));
+        if output.status.code() == Some(1) && rules.iter().any(named) {
             return;
         }
     }
-    panic!("{sabotage} went unnoticed");
+    panic!("{sabotage} went unnoticed: {told}");
 }
 
 #[test]
 fn sabotage_of_the_fence_is_found_out() {
-    found_out("finish-without-fence", &[], "20");
+    found_out(
+        "finish-without-fence",
+        &[],
+        "20",
+        &["only the holder settles"],
+    );
 }
 
 #[test]
@@ -109,25 +118,33 @@ fn sabotage_of_the_janitor_is_found_out() {
         "reclaim-without-compare",
         &["delay", "freeze", "kill-worker"],
         "20",
+        &[
+            "events form a lawful path",
+            "versions and links are gap-free",
+        ],
     );
 }
 
 #[test]
 fn sabotage_of_the_projection_is_found_out() {
-    found_out("apply-without-checkpoint", &["cut"], "8");
+    let rules = ["views equal the fold of the log"];
+    found_out("apply-without-checkpoint", &["cut"], "8", &rules);
 }
 
 #[test]
 fn sabotage_of_retention_is_found_out() {
-    found_out("trim-past-base", &["cut"], "22");
+    let rules = ["the log is whole from the base on"];
+    found_out("trim-past-base", &["cut"], "22", &rules);
 }
 
 #[test]
 fn sabotage_of_the_holder_is_found_out() {
-    found_out("start-without-nonce", &["failover"], "15");
+    let rules = ["a task is completed by one attempt"];
+    found_out("start-without-nonce", &["failover"], "15", &rules);
 }
 
 #[test]
 fn sabotage_of_the_ready_streams_is_found_out() {
-    found_out("ready-by-maxlen", &["cut"], "8");
+    let rules = ["tasks stand where their status says"];
+    found_out("ready-by-maxlen", &["cut"], "8", &rules);
 }

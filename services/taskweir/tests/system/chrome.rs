@@ -82,7 +82,7 @@ impl Chrome {
     }
 
     pub async fn text(&self) -> String {
-        let text = self.run("return document.body.innerText").await;
+        let text = self.run("return document.body?.innerText ?? ''").await;
         text.as_str().unwrap_or_default().to_owned()
     }
 
@@ -109,7 +109,8 @@ impl Chrome {
     /// Clicks; a live update may take the element away between the look and the click.
     async fn click_at(&self, place: Locator<'_>, what: &str) {
         eventually_within(Duration::from_secs(10), what, async || {
-            let element = self.client.find(place).await.expect(what);
+            // A page that is on its way does not have it yet.
+            let element = self.client.find(place).await.ok()?;
             match element.click().await {
                 Ok(()) => Some(()),
                 Err(error) if error.is_stale_element_reference() => None,

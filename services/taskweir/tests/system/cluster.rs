@@ -222,14 +222,31 @@ async fn a_cluster_loses_a_primary_under_load_and_goes_on() {
 async fn what_a_killed_worker_held_on_a_cluster_runs_elsewhere_a_lease_later() {
     let nodes = cluster().await;
     let mut system = System::start(&cluster_url(&nodes), 6).await;
-    let body = json!({ "type": "sleep", "data": { "seconds": 1 } });
+    eventually_within(SOON, "both workers are there", async || {
+        let workers = system.get("/workers").await?;
+        (workers["workers"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    let body = json!({ "type": "sleep", "data": { "seconds": 3 } });
     let mut ids = Vec::new();
     for number in 0..24 {
         let submit = system.submit(&format!("k{number}"), &body).await;
         ids.extend(submit.id);
     }
+    let of_first = format!("-{}-", system.workers[0].pid());
+    eventually_within(SOON, "the first is at work", async || {
+        for id in &ids {
+            let task = system.get(&format!("/tasks/{id}")).await?;
+            let worker = task["worker"].as_str().unwrap_or_default();
+            if task["status"] == "processing" && worker.contains(&of_first) {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
     system.workers[0].kill();
-    let soon = Duration::from_secs(LEASE + 6);
+    let soon = Duration::from_secs(LEASE + 10);
     let mut redelivered = 0;
     eventually_within(soon, "every task has completed", async || {
         redelivered = 0;

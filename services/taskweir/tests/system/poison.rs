@@ -65,7 +65,7 @@ async fn worker_process() {
         prefix: "tw".to_owned(),
     };
     let worker = Worker::builder(redis)
-        .lease(Duration::from_millis(500))
+        .lease(Duration::from_secs(1))
         .handler(Abort)
         .handler(Echo)
         .handler(Slow)
@@ -88,7 +88,7 @@ fn worker(fleet: &Fleet) -> Process {
 
 #[tokio::test]
 async fn a_handler_that_aborts_its_process_ends_as_a_crash_loop_and_holds_up_nobody() {
-    let fleet = Fleet::with_env("0.5", &[("MAX_DELIVERIES", "2")]).await;
+    let fleet = Fleet::with_env("1", &[("MAX_DELIVERIES", "2")]).await;
     let poison = json!({ "type": "abort", "data": null });
     // Innocents before and behind it, which die with it and must not be given up with it.
     let slow = json!({ "type": "slow", "data": null });
@@ -101,7 +101,7 @@ async fn a_handler_that_aborts_its_process_ends_as_a_crash_loop_and_holds_up_nob
     // As any supervisor would: what ended is started again.
     let mut process = worker(&fleet);
     let mut deaths = 0;
-    eventually_within(Duration::from_secs(60), "all have ended", async || {
+    eventually_within(Duration::from_secs(120), "all have ended", async || {
         if process.has_ended() {
             deaths += 1;
             process = worker(&fleet);
