@@ -74,6 +74,10 @@ chaos: ## kill and freeze real processes under load and check every promise; CHA
 	@$(CARGO) build --quiet --bin taskweir
 	@target/debug/taskweir chaos --seconds $(CHAOS_SECONDS) --seed $(CHAOS_SEED) --runs $(CHAOS_RUNS)
 
+.PHONY: compose-check
+compose-check: ## build the image, run README's walk on the composed stack, kill parts of it, verify; needs an engine, see scripts/compose
+	@scripts/compose/check.sh
+
 .PHONY: docs
 docs: ## render the book of docs/ into target/book
 	@scripts/install-tools.sh mdbook
