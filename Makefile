@@ -28,11 +28,12 @@ test: ## install what tests need and run every test
 	TEST_REDIS_CLUSTER=1 PARTITIONS=4 $(CARGO) nextest run -p taskweir-store $(NEXTEST_FLAGS) -E 'not (test(failover::) + test(durability::))'
 
 .PHONY: lint
-lint: ## format, clippy, documentation and dependency guards; all must be clean
+lint: ## format, clippy, documentation, dependency guards, packages; all must be clean
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@scripts/guards.sh
+	@scripts/package.sh
 	@scripts/install-tools.sh manifests
 	@scripts/check-manifests.sh
 

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 tools=target/tools/manifests/bin; dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 "$tools/hadolint" Dockerfile
 "$tools/docker-compose" config > "$dir/compose.yml"
+cmp -s prometheus/alerts.yml k8s/base/alerts.yml || { echo "check-manifests: k8s/base/alerts.yml is old: run make k8s" >&2; exit 1; }
 cp k8s/deployment.yaml "$dir/deployment.yaml"
 rendered=("$dir/deployment.yaml")
 # Older ones, such as Debian's, render otherwise.

@@ -67,6 +67,36 @@ fn servers(scheme: &str, text: &str) -> RedisResult<(Vec<ConnectionInfo>, String
     Ok((servers?, rest.to_owned()))
 }
 
+/// Where Sentinels are, and how they are asked, by what stands behind the service.
+fn watchers(
+    addresses: impl Iterator<Item = String>,
+    scheme: &str,
+    options: &str,
+) -> RedisResult<Vec<String>> {
+    let (mut scheme, mut user, mut password) = (scheme, "", "");
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("sentinel_user", value)) => user = value,
+            Some(("sentinel_password", value)) => password = value,
+            Some(("sentinel_tls", "no")) => scheme = "redis",
+            Some(("sentinel_tls", "yes")) => scheme = "rediss",
+            _ => {
+                return Err(wrong(
+                    "behind the service of redis+sentinel:// may stand sentinel_user, sentinel_password, sentinel_tls=yes|no",
+                ));
+            }
+        }
+    }
+    let who = if user.is_empty() && password.is_empty() {
+        String::new()
+    } else {
+        format!("{user}:{password}@")
+    };
+    Ok(addresses
+        .map(|address| format!("{scheme}://{who}{address}"))
+        .collect())
+}
+
 /// TLS with ring; who embeds us may have chosen another one before.
 fn prepare_tls(info: &ConnectionInfo) {
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
@@ -78,7 +108,9 @@ fn prepare_tls(info: &ConnectionInfo) {
 
 impl Target {
     /// Reads `redis://…`, `redis+cluster://host:port,host:port`, or
-    /// `redis+sentinel://host:port,host:port/service`; each with `rediss` for TLS.
+    /// `redis+sentinel://host:port,host:port/service`; each with `rediss` for TLS. User and password are those of the
+    /// servers; Sentinels have their own, as `?sentinel_user=…&sentinel_password=…` behind the service, and are asked
+    /// over TLS where the servers are, unless `sentinel_tls=no` is there.
     pub(crate) fn read(url: &str) -> RedisResult<Self> {
         if let Some((scheme, rest)) = url.split_once(CLUSTER) {
             let (nodes, _) = servers(scheme, rest)?;
@@ -95,26 +127,23 @@ impl Target {
             return Ok(Self::Cluster(Arc::new(client)));
         }
         if let Some((scheme, rest)) = url.split_once(SENTINEL) {
-            let (sentinels, service) = servers(scheme, rest)?;
+            let (sentinels, rest) = servers(scheme, rest)?;
+            let (service, options) = rest.split_once('?').unwrap_or((&rest, ""));
             let service = service.split('/').next().unwrap_or_default();
             let first = sentinels.first().filter(|_| !service.is_empty());
             let Some(first) = first.cloned() else {
                 return Err(wrong("redis+sentinel:// ends with the name of the service"));
             };
             prepare_tls(&first);
-            // User, password and TLS are those of the servers; Sentinels themselves are asked without.
             let mut node = SentinelNodeConnectionInfo::default()
                 .set_redis_connection_info(first.redis_settings().clone())
                 .set_tcp_settings(tcp());
             if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
                 node = node.set_tls_mode(TlsMode::Secure);
             }
-            let plain = sentinels
-                .iter()
-                .map(|sentinel| sentinel.addr().to_string())
-                .map(|address| format!("redis://{address}"));
+            let addresses = sentinels.iter().map(|sentinel| sentinel.addr().to_string());
             let client = SentinelClient::build(
-                plain.collect(),
+                watchers(addresses, scheme, options)?,
                 service,
                 Some(node),
                 SentinelServerType::Master,
@@ -190,8 +219,10 @@ pub(crate) fn shown(url: &str) -> String {
                 return nothing();
             };
             let servers: Vec<String> = servers.iter().map(|info| info.addr().to_string()).collect();
+            // What is behind it may be a password.
+            let rest = rest.split('?').next().unwrap_or_default();
             let rest = if rest.is_empty() {
-                rest
+                String::new()
             } else {
                 format!("/{rest}")
             };
@@ -296,17 +327,30 @@ mod tests {
             "redis+cluster://a:1,b:2",
             "rediss+cluster://u:p@a:1,b:2",
             "redis+sentinel://:pw@a:26379,b:26379/main",
+            "rediss+sentinel://:pw@a:26379/main?sentinel_user=u&sentinel_password=p%40&sentinel_tls=no",
         ] {
             assert!(Target::read(url).is_ok(), "{url}");
         }
-        for url in ["redis+sentinel://a:26379", "redis+cluster://", "http://a"] {
+        for url in [
+            "redis+sentinel://a:26379",
+            "redis+sentinel://a:26379/main?sentinel_tls=maybe",
+            "redis+cluster://",
+            "http://a",
+        ] {
             assert!(Target::read(url).is_err(), "{url}");
         }
         assert_eq!(shown("redis+cluster://u:secret@a:1,b:2"), "a:1,b:2");
         assert_eq!(
-            shown("redis+sentinel://:secret@a:1,b:2/main"),
+            shown("redis+sentinel://:secret@a:1,b:2/main?sentinel_password=secret"),
             "a:1,b:2/main"
         );
+        let watchers = |scheme, options| {
+            super::watchers(std::iter::once("a:1".to_owned()), scheme, options).unwrap()
+        };
+        assert_eq!(watchers("redis", ""), ["redis://a:1"]);
+        assert_eq!(watchers("rediss", ""), ["rediss://a:1"]);
+        let options = "sentinel_password=p%40&sentinel_tls=no";
+        assert_eq!(watchers("rediss", options), ["redis://:p%40@a:1"]);
         assert_eq!(shown("redis://:secret@h:7/2"), "h:7");
         assert!(!shown("nonsense:secret").contains("secret"));
     }

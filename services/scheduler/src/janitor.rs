@@ -225,10 +225,6 @@ fn tell(streams: &StreamSet, loss: &Loss, outcome: ReclaimOutcome) {
     match (outcome, &loss.decided) {
         (ReclaimOutcome::Done, Some((record, event))) => {
             let task = &record.task;
-            let place = streams.get(loss.stream);
-            metrics::counter!(REDELIVERIES, "queue" => place.queue.to_string(),
-                "type" => task.task_type.to_string(), "priority" => place.priority.as_str())
-            .increment(1);
             let worker = record.holder.as_ref().map_or("", |holder| holder.worker());
             match event {
                 Event::DeadLettered(body) => {
@@ -239,6 +235,10 @@ fn tell(streams: &StreamSet, loss: &Loss, outcome: ReclaimOutcome) {
                     tracing::info!(task.id = %loss.id, worker, "cancelled: its worker fell silent");
                 }
                 _ => {
+                    let place = streams.get(loss.stream);
+                    metrics::counter!(REDELIVERIES, "queue" => place.queue.to_string(),
+                        "type" => task.task_type.to_string(), "priority" => place.priority.as_str())
+                    .increment(1);
                     tracing::info!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
                         reason = "lease expired", "🔄 REQUEUED");
                 }

@@ -12,7 +12,7 @@ pub fn describe() {
     describe_counter!(
         REDELIVERIES,
         Unit::Count,
-        "Tasks taken from workers that fell silent."
+        "Tasks taken from workers that fell silent and made ready again."
     );
     describe_counter!(
         EXPIRIES,

@@ -3,7 +3,8 @@ use std::time::Duration;
 use taskweir_domain::{ErrorKind, Event, Status};
 use taskweir_worker::{Context, Handler, TaskError};
 
-use crate::bench::{Bench, Wait};
+use crate::bench::{Bench, Echo, Wait};
+use crate::shutdown::Deaf;
 
 /// Fails as its data says.
 pub struct Fails;
@@ -94,6 +95,25 @@ async fn a_timeout_is_a_failure_that_is_retried() {
         .await;
     let detail = bench.reaches(id, Status::Retrying).await;
     assert_eq!(detail.error.unwrap().kind, ErrorKind::Timeout);
+    worker.stop().await;
+}
+
+/// What never ends and hears nothing is dropped, and its slot is free for the next.
+#[tokio::test]
+async fn a_timeout_ends_a_handler_that_does_not_listen() {
+    let bench = Bench::new().await;
+    let only_slot = bench.builder().handler(Deaf).handler(Echo).concurrency(1);
+    let worker = bench.run(only_slot);
+    let id = bench
+        .submit_with("deaf", "null", |spec| {
+            spec.timeout_ms = Some(50);
+            spec.retry.max_retries = 0;
+        })
+        .await;
+    let detail = bench.reaches(id, Status::Failed).await;
+    assert_eq!(detail.error.unwrap().kind, ErrorKind::Timeout);
+    let next = bench.submit("echo", "1").await;
+    bench.reaches(next, Status::Completed).await;
     worker.stop().await;
 }
 

@@ -33,18 +33,14 @@ async fn submit_many(bench: &Bench, count: usize, data: &str) -> Vec<TaskId> {
     ids
 }
 
-#[tokio::test]
-async fn a_server_that_loads_its_file_is_waited_for() {
-    let mut bench = Bench::on(TestRedis::start_with(Persistence::Aof, &[])).await;
-    let worker = bench.run(bench.builder().handler(Wait));
-    let id = bench.submit("wait", "400").await;
-    bench.reaches(id, Status::Processing).await;
-    // Two seconds of loading: each key of the base takes a while, and every two megabytes Redis looks up.
+/// Kills Redis and starts it with a file that takes two seconds to load; comes back once it loads.
+async fn killed_and_loading(bench: &mut Bench) {
+    // Each key of the base takes a while, and every two megabytes Redis looks up.
     let plain = bench.redis.cli(&["CONFIG", "SET", "rdbcompression", "no"]);
     assert_eq!(plain, "OK");
     let filled = bench
         .redis
-        .cli(&["DEBUG", "POPULATE", "1000", "key", "8192"]);
+        .cli(&["DEBUG", "POPULATE", "1000", "key", "32768"]);
     assert_eq!(filled, "OK");
     let _ = bench.redis.cli(&["BGREWRITEAOF"]);
     eventually("the file is rewritten", async || {
@@ -59,6 +55,38 @@ async fn a_server_that_loads_its_file_is_waited_for() {
         let error = bench.store.ping().await.err()?;
         assert!(error.is_transient(), "{error}");
         error.to_string().contains("loading").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_file_is_waited_for() {
+    let mut bench = Bench::on(TestRedis::start_with(Persistence::Aof, &[])).await;
+    let worker = bench.run(bench.builder().handler(Wait));
+    let id = bench.submit("wait", "400").await;
+    bench.reaches(id, Status::Processing).await;
+    killed_and_loading(&mut bench).await;
+    completed_once(&bench, &[id]).await;
+    worker.stop().await;
+}
+
+/// How often somebody was told that Redis loads its file.
+fn told_to_wait(redis: &TestRedis) -> u32 {
+    let info = redis.cli(&["INFO", "errorstats"]);
+    let mut lines = info.lines();
+    let count = lines.find_map(|line| line.strip_prefix("errorstat_LOADING:count="));
+    count.map_or(0, |count| count.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_while_the_server_loads_waits_for_it() {
+    let mut bench = Bench::on(TestRedis::start_with(Persistence::Aof, &[])).await;
+    let id = bench.submit("echo", "1").await;
+    killed_and_loading(&mut bench).await;
+    let before = told_to_wait(&bench.redis);
+    let worker = bench.run(bench.builder().handler(Echo));
+    eventually("the worker is told so too", async || {
+        (told_to_wait(&bench.redis) > before).then_some(())
     })
     .await;
     completed_once(&bench, &[id]).await;
@@ -126,10 +154,7 @@ async fn a_server_that_has_our_slots_no_more_is_left() {
     let (first, second) = cluster().await;
     let bench = Bench::on(first).await;
     let wire = Wire::to(&bench.redis).await;
-    let through = RedisSettings {
-        url: format!("redis://127.0.0.1:{}", wire.port),
-        ..settings(&bench.redis)
-    };
+    let through = wire.settings(&bench.redis);
     let store = Store::connect(&through, Limits::default()).await.unwrap();
     let worker = bench.run(Worker::builder(through).handler(Echo));
     let id = bench.submit("echo", "1").await;
@@ -209,9 +234,14 @@ async fn answers_too_long_for_redis_are_asked_for_again() {
             .cli(&["CONFIG", "SET", "client-output-buffer-limit", &limit])
     };
     assert_eq!(limit("20kb"), "OK");
-    let worker = bench.run(bench.builder().handler(Echo).concurrency(100));
-    // Many tasks in one answer are more than Redis wants to keep for a client: it hangs up.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let wire = Wire::to(&bench.redis).await;
+    let worker = Worker::builder(wire.settings(&bench.redis)).handler(Echo);
+    let worker = bench.run(worker.concurrency(100));
+    // Many tasks in one answer are more than Redis wants to keep for a client.
+    eventually("Redis hangs up", async || {
+        (wire.hung_up() > 0).then_some(())
+    })
+    .await;
     assert_eq!(limit("0"), "OK");
     for id in &ids {
         bench.reaches(*id, Status::Completed).await;
@@ -225,25 +255,29 @@ struct Wire {
     /// Connections numbered below this one are dead.
     dead: Arc<AtomicUsize>,
     made: Arc<AtomicUsize>,
+    /// Connections that were closed by Redis.
+    hung_up: Arc<AtomicUsize>,
     /// Where new connections lead.
     server: Arc<AtomicU16>,
 }
 
+/// Gives whether `from` closed it.
 async fn swallow_or_pass(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     number: usize,
     dead: Arc<AtomicUsize>,
-) {
+) -> bool {
     let mut buffer = vec![0; 64 * 1_024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         if number >= dead.load(Ordering::SeqCst) && to.write_all(&buffer[..length]).await.is_err() {
-            return;
+            return false;
         }
     }
     if number < dead.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
+    true
 }
 
 impl Wire {
@@ -254,10 +288,11 @@ impl Wire {
             port: listener.local_addr().unwrap().port(),
             dead: Arc::default(),
             made: Arc::default(),
+            hung_up: Arc::default(),
             server: Arc::new(AtomicU16::new(redis.port())),
         };
         let (dead, made) = (Arc::clone(&wire.dead), Arc::clone(&wire.made));
-        let server = Arc::clone(&wire.server);
+        let (server, hung_up) = (Arc::clone(&wire.server), Arc::clone(&wire.hung_up));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let port = server.load(Ordering::SeqCst);
@@ -265,21 +300,34 @@ impl Wire {
                 let number = made.fetch_add(1, Ordering::SeqCst);
                 let (client_in, client_out) = client.into_split();
                 let (server_in, server_out) = server.into_split();
-                tokio::spawn(swallow_or_pass(
-                    client_in,
-                    server_out,
-                    number,
-                    Arc::clone(&dead),
-                ));
-                tokio::spawn(swallow_or_pass(
-                    server_in,
-                    client_out,
-                    number,
-                    Arc::clone(&dead),
-                ));
+                let out = swallow_or_pass(client_in, server_out, number, Arc::clone(&dead));
+                let back = swallow_or_pass(server_in, client_out, number, Arc::clone(&dead));
+                let hung_up = Arc::clone(&hung_up);
+                tokio::spawn(async move {
+                    // What the client closed is not laid to Redis.
+                    tokio::select! {
+                        biased;
+                        _ = out => {}
+                        true = back => {
+                            hung_up.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
             }
         });
         wire
+    }
+
+    /// Settings of who goes through it.
+    fn settings(&self, redis: &TestRedis) -> RedisSettings {
+        RedisSettings {
+            url: format!("redis://127.0.0.1:{}", self.port),
+            ..settings(redis)
+        }
+    }
+
+    fn hung_up(&self) -> usize {
+        self.hung_up.load(Ordering::SeqCst)
     }
 
     fn lead(&self, port: u16) {
@@ -296,10 +344,7 @@ impl Wire {
 async fn a_dead_wire_that_nobody_closed_is_given_up() {
     let bench = Bench::new().await;
     let wire = Wire::to(&bench.redis).await;
-    let through = RedisSettings {
-        url: format!("redis://127.0.0.1:{}", wire.port),
-        ..settings(&bench.redis)
-    };
+    let through = wire.settings(&bench.redis);
     let worker = bench.run(Worker::builder(through).handler(Echo));
     let first = bench.submit("echo", "1").await;
     completed_once(&bench, &[first]).await;

@@ -47,6 +47,12 @@ fn facets(totals: &Totals, asked: &Asked) -> [BTreeMap<String, u64>; 3] {
     facets
 }
 
+/// Whether the views count what is asked for: by its other parts, only the list itself tells.
+fn is_counted(asked: &Asked) -> bool {
+    let counted = |name: &str| ["status", "queue", "type"].contains(&name);
+    asked.parts().iter().all(|(name, _)| counted(name))
+}
+
 fn facet(
     asked: &Asked,
     label: &str,
@@ -54,6 +60,7 @@ fn facet(
     chosen: &str,
     counts: &BTreeMap<String, u64>,
 ) -> Markup {
+    let counted = is_counted(asked);
     let mut counts: Vec<(&String, &u64)> = counts.iter().collect();
     counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     html! {
@@ -61,9 +68,11 @@ fn facet(
             div.facet {
                 span.muted { (label) }
                 @for (value, count) in counts.iter().take(NAMED) {
-                    " " a.chip href=(asked.url(url::TASKS, name, value)) aria-current=[(chosen == value.as_str()).then_some("true")] { (value) " " b { (count) } }
+                    " " a.chip href=(asked.url(url::TASKS, name, value)) aria-current=[(chosen == value.as_str()).then_some("true")] {
+                        (value) @if counted { " " b { (count) } }
+                    }
                 }
-                @if counts.len() > NAMED { " " span.muted { "and " (counts.len() - NAMED) " more" } }
+                @if counts.len() > NAMED { " " span.muted { "and " @if counted { (counts.len() - NAMED) " " } "more" } }
                 @if !chosen.is_empty() { " " a.chip href=(asked.url(url::TASKS, name, "")) { "any" } }
             }
         }
@@ -71,15 +80,29 @@ fn facet(
 }
 
 fn strip(asked: &Asked, counts: &BTreeMap<String, u64>) -> Markup {
+    let counted = is_counted(asked);
     html! {
         ul.strip {
             @for status in Status::ALL {
                 @let chosen = asked.status == status.as_str();
                 li { a href=(asked.url(url::TASKS, "status", if chosen { "" } else { status.as_str() })) aria-current=[chosen.then_some("true")] {
-                    b { (counts.get(status.as_str()).copied().unwrap_or(0)) }
+                    @if counted { b { (counts.get(status.as_str()).copied().unwrap_or(0)) } }
                     (state_badge(status))
                 } }
             }
+        }
+    }
+}
+
+/// The ways to narrow the list, with what each would leave where that is known.
+fn choices(totals: &Totals, asked: &Asked) -> Markup {
+    let [statuses, queues, kinds] = facets(totals, asked);
+    html! {
+        (strip(asked, &statuses))
+        (facet(asked, "Queues", "queue", &asked.queue, &queues))
+        (facet(asked, "Types", "type", &asked.kind, &kinds))
+        @if !is_counted(asked) {
+            p.muted { "No counts under this filter: they are kept by status, queue and type." }
         }
     }
 }
@@ -159,11 +182,8 @@ pub(crate) async fn tasks_page(
     let totals = store.totals().await.map_err(failed)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
     let page = store.list(&filter, cursor, PAGE).await.map_err(failed)?;
-    let [statuses, queues, kinds] = facets(&totals, &asked);
     let body = html! {
-        (strip(&asked, &statuses))
-        (facet(&asked, "Queues", "queue", &asked.queue, &queues))
-        (facet(&asked, "Types", "type", &asked.kind, &kinds))
+        (choices(&totals, &asked))
         (form(&asked))
         @if !page.items.is_empty() { p.actions { (bulk(visitor, &asked)) } }
         (task_table("Newest first.", &page.items, now_ms, "No task passes this filter."))
@@ -172,4 +192,69 @@ pub(crate) async fn tasks_page(
         }
     };
     Ok(layout::page(visitor, "Tasks", url::TASKS, true, &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use taskweir_domain::Status;
+    use taskweir_store::{Counter, Totals};
+
+    use super::{Asked, choices};
+
+    /// Five tasks of one type fail, two of another in another queue wait.
+    fn totals() -> Totals {
+        let counter = |status, queue: &str, task_type: &str| Counter {
+            status,
+            queue: queue.to_owned(),
+            task_type: task_type.to_owned(),
+        };
+        let mut totals = Totals::default();
+        totals.counts.extend([
+            (counter(Status::Failed, "mail", "send"), 5),
+            (counter(Status::Pending, "default", "echo"), 2),
+        ]);
+        totals
+    }
+
+    fn page(asked: &serde_json::Value) -> String {
+        let asked: Asked = serde_json::from_value(asked.clone()).unwrap();
+        choices(&totals(), &asked).into_string()
+    }
+
+    #[test]
+    fn counts_of_the_counted_parts_are_those_of_the_list() {
+        let all = page(&json!({}));
+        assert!(
+            all.contains("<b>5</b>") && all.contains("<b>2</b>"),
+            "{all}"
+        );
+        let mail = page(&json!({ "queue": " mail ", "status": "failed", "type": "" }));
+        assert!(mail.contains("<b>5</b>"), "{mail}");
+        let none = page(&json!({ "queue": "mail", "type": "echo" }));
+        assert!(!none.contains("No counts"), "{none}");
+    }
+
+    #[test]
+    fn under_a_filter_that_is_not_counted_there_are_links_and_no_numbers() {
+        for (name, value) in [
+            ("priority", "high"),
+            ("label", "customer=7"),
+            ("error", "Timeout"),
+            ("worker", "w"),
+            ("created_after", "2026-01-31T03:12"),
+            ("created_before", "2026-01-31T03:12"),
+            ("failed_after", "2026-01-31T03:12"),
+            ("failed_before", "2026-01-31T03:12"),
+            ("q", "send"),
+        ] {
+            let page = page(&json!({ name: value }));
+            assert!(!page.contains("<b>"), "{name}: {page}");
+            assert!(page.contains("No counts under this filter"), "{name}");
+            for link in ["status=pending", "queue=mail", "type=send"] {
+                assert!(page.contains(link), "{name}: {link} in {page}");
+            }
+            assert!(page.contains(&format!("{name}=")), "the links keep it");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 use taskweir_domain::{Actor, TaskId};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{DlqOutcome, DlqVerb, OperationKind};
+use taskweir_store::{DlqOutcome, DlqVerb, OperationKind, Page};
 
 use super::Tag;
 use super::operations::{BulkAnswer, BulkRequest, bulk};
@@ -14,7 +14,7 @@ use super::tasks::{FilterParams, TaskList, await_position, page, show};
 use crate::body::JsonText;
 use crate::problem::ApiError;
 use crate::state::State;
-use crate::view::{PriorityWord, StatusWord, Task};
+use crate::view::{ListedStatus, PriorityWord, StatusWord, Task};
 
 pub(crate) struct Dlq;
 
@@ -63,6 +63,8 @@ impl Dlq {
     async fn list(
         &self,
         Data(state): Data<&State>,
+        /// As of any list; every dead letter is `failed`.
+        Query(status): Query<Option<ListedStatus>>,
         /// Only of this queue.
         Query(queue): Query<Option<String>>,
         /// Only of this type.
@@ -95,7 +97,7 @@ impl Dlq {
     ) -> Result<Json<TaskList>, ApiError> {
         let (limit, cursor) = page(limit, cursor.as_deref())?;
         let params = FilterParams {
-            status: None,
+            status,
             queue,
             kind,
             priority,
@@ -110,7 +112,11 @@ impl Dlq {
         };
         let filter = params.read()?;
         await_position(&state.store, min_position.as_deref()).await?;
-        let page = state.store.dead_letters(&filter, cursor, limit).await?;
+        let page = if status.is_none_or(|status| status == ListedStatus::Failed) {
+            state.store.dead_letters(&filter, cursor, limit).await?
+        } else {
+            Page::default()
+        };
         Ok(Json(TaskList::of(page, state.store.partition_count())))
     }
 

@@ -184,6 +184,51 @@ async fn many_listen_and_each_hears_what_it_asked_for() {
     assert_eq!(history["events"][0]["detail"]["data"]["card"], "[redacted]");
 }
 
+/// How often the log was read since the last reset, and how many connections there are.
+fn reads(bench: &Bench) -> (u64, usize) {
+    let stats = bench.redis.cli(&["INFO", "commandstats"]);
+    let calls = |name: &str| -> u64 {
+        let line = stats.lines().find_map(|line| {
+            let calls = line.strip_prefix(&format!("cmdstat_{name}:calls="))?;
+            calls.split(',').next()?.parse().ok()
+        });
+        line.unwrap_or(0)
+    };
+    let clients = bench.redis.cli(&["CLIENT", "LIST"]).lines().count();
+    (calls("xread") + calls("xrange"), clients)
+}
+
+#[tokio::test]
+async fn one_reader_serves_all_who_listen() {
+    const EVENTS: u64 = 50;
+    let bench = Bench::with_partitions(1).await;
+    let mut ears: Vec<Ear> = Vec::new();
+    let mut told = Vec::new();
+    for listeners in [1, 20] {
+        while ears.len() < listeners {
+            ears.push(Ear::at(&bench, "/events", None).await);
+        }
+        for event in 0..=EVENTS {
+            bench.submit(r#"{"type":"echo"}"#).await;
+            for ear in &mut ears {
+                ear.next().await;
+            }
+            // With the first one, all have caught up.
+            if event == 0 {
+                assert_eq!(bench.redis.cli(&["CONFIG", "RESETSTAT"]), "OK");
+            }
+        }
+        told.push(reads(&bench));
+    }
+    let [(alone, connections), (together, connections_together)] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(alone >= EVENTS, "it is counted: {told:?}");
+    // If each read by itself, it would be twenty times as much.
+    assert!(together < alone + EVENTS, "{told:?}");
+    assert_eq!(connections, connections_together);
+}
+
 #[tokio::test]
 async fn places_that_are_none_or_are_gone_are_told() {
     let bench = Bench::with_partitions(1).await;

@@ -137,6 +137,12 @@ async fn odd_filters_are_named() {
     ] {
         let bad = problem(bench.get(&format!("/tasks?{query}")).await, 422).await;
         assert_eq!(bad["errors"][0]["field"], field, "{query}");
+        let path = format!("/dlq/failed-tasks?{query}");
+        let dead = problem(bench.get(&path).await, 422).await;
+        assert_eq!(dead["errors"][0]["field"], field, "{query}");
+        if field == "status" {
+            assert_eq!(dead["errors"], bad["errors"], "{query}");
+        }
     }
 }
 

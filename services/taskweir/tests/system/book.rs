@@ -66,7 +66,7 @@ async fn every_command_of_the_book_gives_what_is_shown() {
             assert!(!shown.is_empty(), "{page}: what does it print? {shell}");
             let shell = shell.replace("localhost:8000", &format!("127.0.0.1:{}", dev.gateway));
             let output = std::process::Command::new("bash")
-                .args(["-c", &shell])
+                .args(["-euo", "pipefail", "-c", &shell])
                 .current_dir(dev.dir.path())
                 .env("PATH", &path)
                 .env("TASKWEIR_URL", dev.url(""))

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -176,20 +177,130 @@ fn the_exit_status_tells_refused_from_misused() {
     );
 }
 
-#[test]
-fn every_subcommand_lists_its_environment() {
-    for (command, variable) in [
-        ("dev", "REDIS_URL"),
-        ("gateway", "MAX_RETRIES"),
-        ("worker", "WORKER_CONCURRENCY"),
-        ("projector", "METRICS_ADDR"),
-        ("scheduler", "LEASE_SECONDS"),
-        ("dashboard", "DASHBOARD_ADDR"),
-        ("migrate", "PARTITIONS"),
-        ("stats", "TASKWEIR_URL"),
+/// Every variable that can be set to what it does not take, so.
+const NONSENSE: [(&str, &str); 33] = [
+    ("REDIS_URL", "nowhere"),
+    ("TASKWEIR_PREFIX", "a b"),
+    ("PARTITIONS", "many"),
+    ("TASKWEIR_DEV_REDIS_PORT", "x"),
+    ("LOG_FORMAT", "x"),
+    ("RUST_LOG", "=/="),
+    ("JAEGER_PORT", "x"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "x"),
+    ("TRACE_URL", "x"),
+    ("GATEWAY_ADDR", "x"),
+    ("DASHBOARD_ADDR", "x"),
+    ("METRICS_ADDR", "x"),
+    ("TASKWEIR_ALLOW_ANONYMOUS", "x"),
+    ("TASKWEIR_API_KEYS", "x"),
+    ("WORKER_CONCURRENCY", "x"),
+    ("WORKER_QUEUES", "a b"),
+    ("SHUTDOWN_GRACE", "x"),
+    ("HTTP_TASK_ALLOW", "http://x"),
+    ("LEASE_SECONDS", "x"),
+    ("RETENTION", "x"),
+    ("MAX_QUEUE_LENGTH", "x"),
+    ("MEMORY_BUDGET", "x"),
+    ("DURABILITY", "x"),
+    ("REDACT_FIELDS", "."),
+    ("MAX_RETRIES", "x"),
+    ("INITIAL_RETRY_DELAY", "x"),
+    ("RETRY_BACKOFF_MULTIPLIER", "x"),
+    ("MAX_RETRY_DELAY", "x"),
+    ("RETRY_JITTER", "x"),
+    ("MAX_DELIVERIES", "x"),
+    ("MAX_PAYLOAD", "x"),
+    // Of the client alone: no service reads them.
+    ("TASKWEIR_URL", "x"),
+    ("TASKWEIR_API_KEY", "x"),
+];
+
+/// What a subcommand reads: each variable is refused by name, then set right, until none is refused.
+async fn read_by(subcommand: &str) -> BTreeSet<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut env = BTreeMap::from(NONSENSE);
+    let mut read = BTreeSet::new();
+    loop {
+        let mut command = command(dir.path());
+        command.arg(subcommand).envs(&env);
+        command.stdout(std::process::Stdio::null());
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let mut process = Process::of(command.spawn().unwrap());
+        let said = eventually(&format!("{subcommand} speaks"), async || {
+            let ended = process.has_ended();
+            let said = std::fs::read_to_string(&log).unwrap();
+            (ended || said.contains("waiting for Redis")).then_some(said)
+        })
+        .await;
+        let refused = said.lines().find_map(|line| {
+            let (name, _) = line.strip_prefix("taskweir: ")?.split_once(" is ")?;
+            env.remove_entry(name)
+        });
+        // Content with all of them, it found no Redis.
+        let Some((name, _)) = refused else {
+            return read;
+        };
+        match name {
+            "REDIS_URL" => env.insert(name, "redis://127.0.0.1:9"),
+            "GATEWAY_ADDR" | "DASHBOARD_ADDR" | "METRICS_ADDR" => env.insert(name, "127.0.0.1:0"),
+            _ => None,
+        };
+        assert!(read.insert(name.to_owned()), "{said}");
+    }
+}
+
+/// What the help of a subcommand lists.
+fn listed_by(subcommand: &str) -> BTreeSet<String> {
+    let help = String::from_utf8(run(&[subcommand, "--help"], &[]).stdout).unwrap();
+    let (_, environment) = help.split_once("Environment:").expect(&help);
+    let words = environment.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    let variable = |word: &&str| {
+        let short = ["DURABILITY", "PARTITIONS", "RETENTION"].contains(word);
+        short || (word.contains('_') && word.len() > 1)
+    };
+    words.filter(variable).map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_subcommand_lists_its_environment() {
+    for subcommand in [
+        "dev",
+        "gateway",
+        "worker",
+        "projector",
+        "scheduler",
+        "dashboard",
+        "migrate",
+        "verify",
+        "rebuild",
     ] {
-        let help = String::from_utf8(run(&[command, "--help"], &[]).stdout).unwrap();
-        assert!(help.contains(variable), "{command}: {help}");
+        let mut read = read_by(subcommand).await;
+        assert!(read.contains("REDIS_URL"), "{subcommand}: {read:?}");
+        // These take anything, and go with others.
+        read.extend(["REDIS_HOST", "REDIS_PORT"].map(ToOwned::to_owned));
+        if read.contains("JAEGER_PORT") {
+            read.insert("JAEGER_HOST".to_owned());
+        }
+        assert_eq!(listed_by(subcommand), read, "{subcommand}");
+    }
+    for subcommand in [
+        "submit",
+        "get",
+        "list",
+        "watch",
+        "history",
+        "cancel",
+        "dlq",
+        "operations",
+        "queues",
+        "workers",
+        "stats",
+        "loadtest",
+    ] {
+        let listed = listed_by(subcommand);
+        let read = ["TASKWEIR_API_KEY", "TASKWEIR_URL"].map(ToOwned::to_owned);
+        assert_eq!(listed, BTreeSet::from(read), "{subcommand}");
     }
 }
 
@@ -401,6 +512,7 @@ async fn a_watched_task_tells_its_story_as_it_happens_and_its_end_is_the_status(
     let watched = run(&["watch", &bad], &env);
     assert_eq!(watched.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&watched.stderr).contains("failed"));
+    fleet.settled(Duration::from_secs(10)).await;
     let system = run(&["watch", "--times", "2", "--every", "0.1"], &env);
     let system = String::from_utf8(system.stdout).unwrap();
     assert_eq!(system.matches("submitted 2").count(), 2, "{system}");

@@ -266,14 +266,17 @@ async fn what_a_killed_worker_held_on_a_cluster_runs_elsewhere_a_lease_later() {
     assert_eq!(figures.started_twice, redelivered as u64);
 }
 
+/// What Sentinels want to be told; the servers have no password.
+const WATCHWORD: &str = "who-goes-there";
+
 /// Sentinels that watch a primary as `main`.
 fn sentinels(primary: u16, dir: &Path) -> (Vec<Process>, Vec<u16>) {
     let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
     let processes = ports.iter().map(|port| {
         let file = dir.join(format!("sentinel-{port}.conf"));
         let text = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n"
+            "port {port}\nbind 127.0.0.1\nrequirepass {WATCHWORD}\nsentinel sentinel-pass {WATCHWORD}\n\
+             sentinel monitor main 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n"
         );
         std::fs::write(&file, text).unwrap();
         let child = Command::new("redis-server")
@@ -309,7 +312,14 @@ async fn the_primary_that_sentinels_name_is_followed() {
         "the sentinels know each other and the replica",
         async || {
             let asked = Command::new("redis-cli")
-                .args(["-p", &ports[0].to_string(), "SENTINEL", "master", "main"])
+                .args([
+                    "-p",
+                    &ports[0].to_string(),
+                    "--no-auth-warning",
+                    "-a",
+                    WATCHWORD,
+                ])
+                .args(["SENTINEL", "master", "main"])
                 .output()
                 .ok()?;
             let text = String::from_utf8_lossy(&asked.stdout).into_owned();
@@ -322,7 +332,8 @@ async fn the_primary_that_sentinels_name_is_followed() {
         },
     )
     .await;
-    let url = format!("redis+sentinel://{}/main", addresses.join(","));
+    let addresses = addresses.join(",");
+    let url = format!("redis+sentinel://{addresses}/main?sentinel_password={WATCHWORD}");
     let system = System::start(&url, 1).await;
     let mut killed = Instant::now();
     let told = system

@@ -1,5 +1,6 @@
 //! What people do while the system runs: cancel, pause, time limits.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -184,4 +185,52 @@ async fn four_partitions_do_the_same_work() {
         4
     );
     assert!(fleet.get("/queues/default").await["parked"] == 200);
+}
+
+#[tokio::test]
+async fn dead_letters_take_the_filters_of_any_list() {
+    let fleet = Fleet::start("10").await;
+    let _worker = fleet.spawn("worker", &[]);
+    let tasks = [
+        json!({ "type": "fail", "data": { "fatal": true }, "priority": "high" }),
+        // A sleep without seconds is an invalid payload.
+        json!({ "type": "sleep", "labels": { "customer": "7" } }),
+        json!({ "type": "echo" }),
+    ];
+    let ids = fleet.submit_batch(&tasks).await;
+    for (id, end) in ids.iter().zip(["failed", "failed", "completed"]) {
+        fleet.reaches(id, end, Duration::from_secs(20)).await;
+    }
+    fleet.settled(Duration::from_secs(10)).await;
+    let list = async |path: String| -> BTreeSet<String> {
+        let list = fleet.get(&path).await;
+        let tasks = list["tasks"].as_array().unwrap().iter();
+        tasks
+            .map(|task| task["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    for (filter, count) in [
+        ("", 2),
+        ("&queue=default", 2),
+        ("&queue=mail", 0),
+        ("&type=fail", 1),
+        ("&priority=high", 1),
+        ("&label=customer%3D7", 1),
+        ("&error=invalid_payload", 1),
+        ("&worker=nobody", 0),
+        ("&created_after=2020-01-01T00:00:00Z", 2),
+        ("&created_before=2020-01-01T00:00:00Z", 0),
+        ("&q=slee", 1),
+    ] {
+        let dead = list(format!("/dlq/failed-tasks?limit=500{filter}")).await;
+        assert_eq!(dead.len(), count, "{filter}");
+        for path in ["/dlq/failed-tasks", "/tasks"] {
+            let same = list(format!("{path}?status=failed{filter}")).await;
+            assert_eq!(same, dead, "{path} {filter}");
+        }
+        for status in ["pending", "completed", "expired"] {
+            let none = list(format!("/dlq/failed-tasks?status={status}{filter}")).await;
+            assert!(none.is_empty(), "{status} {filter}");
+        }
+    }
 }

@@ -3,8 +3,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use taskweir_domain::Position;
-use taskweir_testkit::{eventually, eventually_within};
+use taskweir_domain::{Position, Priority};
+use taskweir_testkit::{TestRedis, eventually, eventually_within};
 
 use crate::audit::audit;
 use crate::fleet::Fleet;
@@ -81,7 +81,7 @@ async fn redis_away_for_ten_seconds_under_load_is_survived_by_everyone() {
     fleet.redis.restart();
     let before = seen.lock().unwrap().accepted.len();
     eventually_within(
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         "accepted again",
         accepted(before + 100),
     )
@@ -196,4 +196,81 @@ async fn the_first_look_after_a_restart_of_redis_is_answered() {
     // Nobody has spoken to Redis since: the connections are dead, and nobody has noticed.
     assert_eq!(status(&page).await, Some(200));
     assert_eq!(status(&format!("{}/stats", fleet.base)).await, Some(200));
+}
+
+/// The one running task of a worker.
+async fn running(fleet: &Fleet, duration_ms: u64) -> String {
+    let task = json!({ "type": "process", "data": { "duration_ms": duration_ms } });
+    let id = fleet.submit(&task).await;
+    fleet
+        .reaches(&id, "processing", Duration::from_secs(20))
+        .await;
+    id
+}
+
+/// It has run once, and nobody took it for lost.
+async fn completed_unlost(fleet: &Fleet, id: &str) {
+    fleet.connected().await;
+    let task = fleet
+        .reaches(id, "completed", Duration::from_secs(20))
+        .await;
+    assert_eq!(
+        (&task["attempt"], &task["losses"]),
+        (&json!(1), &json!(0)),
+        "{task}"
+    );
+    let events = fleet.events(id).await;
+    assert_eq!(events, ["Submitted", "Started", "Completed"]);
+}
+
+#[tokio::test]
+async fn redis_away_for_longer_than_a_lease_costs_no_task_its_worker() {
+    let mut fleet = Fleet::start("2").await;
+    let _worker = fleet.spawn("worker", &[]);
+    let id = running(&fleet, 5_000).await;
+    fleet.redis.kill();
+    // The outage itself is the subject: it has to last.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fleet.redis.restart();
+    completed_unlost(&fleet, &id).await;
+}
+
+/// How often anybody has looked for silent workers since Redis began.
+fn looks(redis: &TestRedis) -> u32 {
+    let info = redis.cli(&["INFO", "commandstats"]);
+    let mut lines = info.lines();
+    let calls = lines.find_map(|line| line.strip_prefix("cmdstat_xpending:calls="));
+    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+/// Redis is away too shortly for the scheduler to notice by its own clock: that it began anew tells.
+#[tokio::test]
+async fn a_restart_of_redis_gives_a_worker_another_lease_to_speak() {
+    let mut fleet = Fleet::with_partitions("9", 1).await;
+    let worker = fleet.spawn("worker", &[]);
+    let id = running(&fleet, 3_000).await;
+    let queue = "default".parse().unwrap();
+    let keys = fleet.store.partitions()[0].keys().clone();
+    let ready = keys.ready(&queue, Priority::Normal);
+    let silent_for = async |redis: &TestRedis, ms: &str| {
+        let silent = ["XPENDING", &ready, "workers", "IDLE", ms, "-", "+", "1"];
+        eventually("it has said nothing for so long", async || {
+            (!redis.cli(&silent).is_empty()).then_some(())
+        })
+        .await;
+    };
+    // It cannot speak, and has not given up its task.
+    worker.signal("STOP");
+    silent_for(&fleet.redis, "6000").await;
+    fleet.redis.kill();
+    fleet.redis.restart();
+    silent_for(&fleet.redis, "9000").await;
+    let before = looks(&fleet.redis);
+    // Each round looks at the streams of three priorities: one round at least was whole.
+    eventually("the scheduler has seen it", async || {
+        (looks(&fleet.redis) >= before + 6).then_some(())
+    })
+    .await;
+    worker.signal("CONT");
+    completed_unlost(&fleet, &id).await;
 }

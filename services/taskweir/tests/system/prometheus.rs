@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use taskweir_domain::{Json, TaskSpec};
+use taskweir_store::Submission;
 use taskweir_testkit::{eventually_within, free_port};
 
 use crate::fleet::{Fleet, Process};
@@ -276,37 +278,134 @@ async fn a_real_prometheus_tells_what_the_ledger_tells() {
     ] {
         assert!(!prometheus.query(name).await.is_empty(), "{name}");
     }
-    every_panel_shows_something(&prometheus).await;
+    let asked = panels_show_something(&prometheus, |expression| !is_of_losses(expression)).await;
+    assert!(asked > 20, "{asked}");
     assert_eq!(
         prometheus.query("ALERTS{alertstate=\"firing\"}").await,
         [] as [Value; 0]
     );
 }
 
-/// The queries of the Grafana dashboard, asked of a Prometheus that has seen a run.
-async fn every_panel_shows_something(prometheus: &Prometheus) {
+/// Counts what happens only where a worker falls silent.
+fn is_of_losses(expression: &str) -> bool {
+    ["task_redeliveries_total", "task_late_completions_total"]
+        .iter()
+        .any(|name| expression.contains(name))
+}
+
+/// A crash loop, and what was being cancelled when its worker died: losses that make nothing ready again.
+async fn losses_for_good(fleet: &Fleet) -> [String; 2] {
+    let mut worker = fleet.spawn("worker", &[]);
+    let data = json!({ "duration_ms": 60_000 });
+    let mut spec = TaskSpec::new("default".parse().unwrap(), "process".parse().unwrap());
+    spec.data = Json::of(&data).unwrap();
+    spec.max_deliveries = 0;
+    let submission = Submission {
+        id: fleet.store.mint_for(&spec),
+        spec,
+        idempotency: None,
+    };
+    let crashes = submission.id.to_string();
+    let partition = fleet.store.partitions().remove(0);
+    partition.submit(&[submission]).await.unwrap();
+    let task = json!({ "type": "process", "data": data });
+    let cancelled = fleet.submit(&task).await;
+    for id in [&crashes, &cancelled] {
+        fleet.reaches(id, "processing", SOON).await;
+    }
+    let cancel = format!("{}/tasks/{cancelled}/cancel", fleet.base);
+    let answer = fleet.http.post(cancel).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 202);
+    worker.kill();
+    fleet.reaches(&crashes, "failed", SOON).await;
+    fleet.reaches(&cancelled, "cancelled", SOON).await;
+    [crashes, cancelled]
+}
+
+#[tokio::test]
+async fn redeliveries_and_late_completions_are_those_of_the_log() {
+    let mut fleet = Fleet::with_env("1", &[]).await;
+    // Its scheduler once more, where it can be scraped.
+    assert!(fleet.services.remove(1).stop().await.success());
+    let address = || format!("127.0.0.1:{}", free_port());
+    let (scheduler, workers) = ([address()], [address(), address()]);
+    // A frozen worker with a slot to spare would be given the task again, and lose it again.
+    let spawn = |service: &str, address: &str| {
+        let env = [("METRICS_ADDR", address), ("WORKER_CONCURRENCY", "1")];
+        fleet.spawn(service, &env)
+    };
+    let _scheduler = spawn("scheduler", &scheduler[0]);
+    let [crashes, cancelled] = losses_for_good(&fleet).await;
+    // One that is redelivered, and completed by both who had it.
+    let frozen = spawn("worker", &workers[0]);
+    let task = json!({ "type": "process", "data": { "duration_ms": 700 } });
+    let redelivered = fleet.submit(&task).await;
+    fleet.reaches(&redelivered, "processing", SOON).await;
+    frozen.signal("STOP");
+    let _second = spawn("worker", &workers[1]);
+    fleet.reaches(&redelivered, "completed", SOON).await;
+    frozen.signal("CONT");
+    let prometheus = Prometheus::start(&[
+        ("taskweir-worker", &workers),
+        ("taskweir-scheduler", &scheduler),
+    ])
+    .await;
+    let labels = r#"{queue="default",type="process",priority="normal"}"#;
+    for name in ["task_redeliveries_total", "task_late_completions_total"] {
+        for labels in ["", labels] {
+            let counted = format!("sum({name}{labels})");
+            prometheus.becomes(&counted, 1.0).await;
+        }
+    }
+    // The log tells the same.
+    let mut told = Vec::new();
+    for id in [crashes, cancelled, redelivered] {
+        let history = fleet.get(&format!("/tasks/{id}/history")).await;
+        let events = history["events"].as_array().unwrap().iter();
+        let said = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
+        told.extend(events.map(|event| (said(event, "type"), said(event, "status"))));
+    }
+    for (event, then) in [
+        ("DeadLettered", "failed"),
+        ("LeaseExpired", "cancelled"),
+        ("LeaseExpired", "pending"),
+        ("LateCompletionRefused", "completed"),
+    ] {
+        let wanted = (event.to_owned(), then.to_owned());
+        let count = told.iter().filter(|told| **told == wanted).count();
+        assert_eq!(count, 1, "{event} {then} in {told:?}");
+    }
+    fleet.settled(SOON).await;
+    let ledger = fleet.get("/stats").await["ledger"].clone();
+    assert_eq!(ledger["late_completions_refused"], 1);
+    let panels = panels_show_something(&prometheus, is_of_losses).await;
+    assert_eq!(panels, 2);
+}
+
+/// Asks the queries of the Grafana dashboard that are wanted of a Prometheus that has seen a run; gives how many.
+async fn panels_show_something(prometheus: &Prometheus, wanted: impl Fn(&str) -> bool) -> usize {
     let text = std::fs::read_to_string(root().join("grafana/taskweir.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
-    // What never happened in this run has no series.
-    let quiet = ["task_redeliveries_total", "task_late_completions_total"];
     let mut asked = 0;
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
             let expression = target["expr"].as_str().unwrap();
+            if !wanted(expression) {
+                continue;
+            }
             let asked_for = expression.replace("$__rate_interval", "1m");
-            let quiet = quiet.iter().any(|name| expression.contains(name));
             eventually_within(
                 SOON,
                 &format!("{}: {expression}", panel["title"]),
                 async || {
                     // A rate needs two scrapes.
                     let result = prometheus.query(&asked_for).await;
-                    (quiet || !result.is_empty()).then_some(())
+                    (!result.is_empty()).then_some(())
                 },
             )
             .await;
             asked += 1;
         }
     }
-    assert!(asked > 20, "{asked}");
+    asked
 }

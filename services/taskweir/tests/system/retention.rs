@@ -244,15 +244,15 @@ async fn views_come_back_from_a_base() {
 
 #[tokio::test]
 async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
-    let fleet = Fleet::with_env("10", &[("RETENTION", "2s")]).await;
+    let fleet = Fleet::with_env("10", &[("RETENTION", "4s")]).await;
     let _worker = fleet.spawn("worker", &[]);
-    let task = json!({ "type": "echo", "data": { "far": "ahead" }, "delay": 8 });
+    let task = json!({ "type": "echo", "data": { "far": "ahead" }, "delay": 16 });
     let id = fleet.submit(&task).await;
     let cut = async || {
         let base = fleet.store.base_position().await.unwrap();
         (base.ms > 0).then_some(())
     };
-    eventually_within(Duration::from_secs(10), "its first event is cut", cut).await;
+    eventually_within(Duration::from_secs(15), "its first event is cut", cut).await;
     let waiting = fleet.get(&format!("/tasks/{id}")).await;
     assert_eq!(
         (&waiting["status"], &waiting["data"]),
@@ -290,4 +290,44 @@ async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
     let now = format_ms(fleet.store.server_time_ms().await.unwrap());
     let at = fleet.get(&format!("/tasks/{id}?as_of={now}")).await;
     assert_eq!(at["status"], "completed");
+}
+
+/// Submits alone are refused: what is due is promoted and runs, and the views say so.
+#[tokio::test]
+async fn with_memory_full_due_tasks_run_and_the_views_follow() {
+    let fleet = Fleet::start("10").await;
+    let _worker = fleet.spawn("worker", &[]);
+    // Nothing is promoted before the limit is set.
+    let scheduler = &fleet.services[1];
+    scheduler.signal("STOP");
+    let later = json!({ "type": "echo", "delay": 0.5 });
+    let mut ids = fleet.submit_batch(&vec![later; 20]).await;
+    let quick = json!({ "initial_delay": 0.5, "jitter": 0 });
+    let again = json!({ "type": "fail", "data": { "times": 1 }, "retry": quick });
+    ids.push(fleet.submit(&again).await);
+    let soon = Duration::from_secs(20);
+    fleet.reaches(&ids[20], "retrying", soon).await;
+    fleet.settled(soon).await;
+    let totals = fleet.get("/stats").await["totals"].clone();
+    assert_eq!(
+        (&totals["scheduled"], &totals["retrying"]),
+        (&json!(20), &json!(1))
+    );
+
+    let full = ["CONFIG", "SET", "maxmemory", "1"];
+    assert_eq!(fleet.redis.cli(&full), "OK");
+    let refused = fleet.http.post(format!("{}/tasks", fleet.base));
+    let refused = refused.json(&json!({ "type": "echo" })).send().await;
+    assert_eq!(refused.unwrap().status().as_u16(), 507);
+    scheduler.signal("CONT");
+    for id in &ids {
+        fleet.reaches(id, "completed", soon).await;
+        let events = fleet.events(id).await;
+        assert!(events.contains(&"Requeued".to_owned()), "{events:?}");
+    }
+    fleet.settled(soon).await;
+    let totals = fleet.get("/stats").await["totals"].clone();
+    assert_eq!(totals["completed"], 21, "{totals}");
+    let report = taskweir_projector::verify(&fleet.store).await.unwrap();
+    assert_eq!(report.differences, Vec::<String>::new());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use taskweir_testkit::{eventually_within, free_port};
 use tonic::{Request, Response, Status};
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Process, command};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -280,5 +281,99 @@ async fn a_collector_that_is_away_or_says_nothing_holds_up_no_task_and_no_stop()
             "{:?}",
             stopping.elapsed()
         );
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_told_to_stop_sends_its_last_spans() {
+    let (collector, port) = Collector::start();
+    let port = port.to_string();
+    let env = [
+        ("JAEGER_HOST", "127.0.0.1"),
+        ("JAEGER_PORT", port.as_str()),
+        // Longer than the test: what arrives was sent at a stop.
+        ("OTEL_BSP_SCHEDULE_DELAY", "60000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100000"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100000"),
+    ];
+    let mut fleet = Fleet::with_env("10", &env).await;
+    let worker = fleet.spawn("worker", &[]);
+    let id = fleet.submit(&json!({ "type": "echo" })).await;
+    fleet.reaches(&id, "completed", SOON).await;
+    fleet.settled(SOON).await;
+    assert_eq!(collector.0.lock().unwrap().len(), 0, "no batch is due");
+    assert!(worker.stop().await.success());
+    let of_task =
+        |name: &str, seen: &Seen| seen.span.name == name && seen.says("messaging.message.id") == id;
+    let attempt = collector
+        .spans("the attempt", 1, |seen| of_task("process default", seen))
+        .await;
+    assert_eq!(attempt[0].service, "taskweir-worker");
+    for process in std::mem::take(&mut fleet.services) {
+        assert!(process.stop().await.success());
+    }
+    let sent = collector
+        .spans("its submit", 1, |seen| of_task("send default", seen))
+        .await;
+    assert_eq!(sent[0].service, "taskweir-gateway");
+    let steps = collector
+        .spans("a step of the views", 1, |seen| seen.span.name == "project")
+        .await;
+    assert_eq!(steps[0].service, "taskweir-projector");
+}
+
+#[tokio::test]
+async fn a_trace_is_named_in_log_lines_and_linked_on_the_page_of_its_task() {
+    let (_collector, port) = Collector::start();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let export = ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str());
+    let fleet = Fleet::with_env("10", &[export]).await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let _dashboard = fleet.spawn(
+        "dashboard",
+        &[
+            ("DASHBOARD_ADDR", &address),
+            ("TRACE_URL", "http://jaeger.test/trace/{trace_id}"),
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("worker");
+    let mut worker = command(dir.path());
+    worker
+        .arg("worker")
+        .env("REDIS_URL", fleet.redis.url())
+        .env("LOG_FORMAT", "json")
+        .env(export.0, export.1)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap());
+    let worker = Process::of(worker.spawn().unwrap());
+    let caller = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{caller}-b7ad6b7169203331-01");
+    let task = json!({ "type": "echo" });
+    let (id, _) = submit(&fleet, &task, ("traceparent", &parent)).await;
+    fleet.reaches(&id, "completed", SOON).await;
+    let history = fleet.get(&format!("/tasks/{id}/history")).await;
+    let last = history["events"].as_array().unwrap().last().unwrap();
+    let attempt = last["trace_id"].as_str().unwrap().to_owned();
+    assert!(worker.stop().await.success());
+    let lines = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    for (message, trace) in [("📋 ASSIGNED", caller), ("✅ COMPLETED", attempt.as_str())] {
+        let of_task = |line: &&Value| line["task.id"] == id && line["message"] == message;
+        let line = lines.iter().find(of_task).unwrap();
+        assert_eq!(line["trace_id"], trace, "{line}");
+    }
+    let page = eventually_within(SOON, "the page of the task", async || {
+        let url = format!("http://{address}/tasks/{id}");
+        let answer = fleet.http.get(url).send().await.ok()?;
+        answer.error_for_status().ok()?.text().await.ok()
+    })
+    .await;
+    for trace in [caller, &attempt] {
+        let link = format!(r#"href="http://jaeger.test/trace/{trace}""#);
+        assert!(page.contains(&link), "{link} in {page}");
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use taskweir_domain::Status;
-use taskweir_testkit::{eventually_within, free_port};
+use taskweir_store::{MigrateOptions, RedisSettings, migrate};
+use taskweir_testkit::{TestRedis, eventually_within, free_port, partitions};
 
 use crate::audit::audit;
 use crate::fleet::{Fleet, command};
@@ -87,4 +88,43 @@ async fn old_and_new_programs_work_side_by_side_over_a_migration() {
     let stats: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(stats["totals"]["completed"], ids.len());
     drop(new_gateway);
+}
+
+/// Waiting would not help: somebody must upgrade the program.
+#[tokio::test]
+async fn a_layout_that_has_left_the_program_behind_is_refused_and_left_alone() {
+    let redis = TestRedis::start();
+    let settings = RedisSettings {
+        url: redis.url(),
+        prefix: "tw".to_owned(),
+    };
+    let partitions = partitions();
+    migrate(&settings, MigrateOptions { partitions })
+        .await
+        .unwrap();
+    let newer = ["HSET", "tw:schema", "version", "99", "oldest", "98"];
+    assert!(redis.cli(&newer).parse::<u32>().is_ok());
+    let before = redis.cli(&["KEYS", "*"]);
+    let address = format!("127.0.0.1:{}", free_port());
+    for name in [
+        "gateway",
+        "worker",
+        "projector",
+        "scheduler",
+        "dashboard",
+        "migrate",
+    ] {
+        let mut program = command(Path::new("/"));
+        program
+            .arg(name)
+            .env("REDIS_URL", redis.url())
+            .env("GATEWAY_ADDR", &address)
+            .env("DASHBOARD_ADDR", &address);
+        let output = program.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        let why = "taskweir: the layout has version 99, this program knows 1: upgrade it";
+        assert_eq!(said.lines().last(), Some(why), "{name}: {said}");
+    }
+    assert_eq!(redis.cli(&["KEYS", "*"]), before);
 }
