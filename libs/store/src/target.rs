@@ -67,12 +67,8 @@ fn servers(scheme: &str, text: &str) -> RedisResult<(Vec<ConnectionInfo>, String
     Ok((servers?, rest.to_owned()))
 }
 
-/// Where Sentinels are, and how they are asked, by what stands behind the service.
-fn watchers(
-    addresses: impl Iterator<Item = String>,
-    scheme: &str,
-    options: &str,
-) -> RedisResult<Vec<String>> {
+/// The scheme and the user by which Sentinels are asked, by what stands behind the service.
+fn watching<'a>(scheme: &'a str, options: &'a str) -> RedisResult<(&'a str, String)> {
     let (mut scheme, mut user, mut password) = (scheme, "", "");
     for option in options.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
@@ -92,9 +88,7 @@ fn watchers(
     } else {
         format!("{user}:{password}@")
     };
-    Ok(addresses
-        .map(|address| format!("{scheme}://{who}{address}"))
-        .collect())
+    Ok((scheme, who))
 }
 
 /// TLS with ring; who embeds us may have chosen another one before.
@@ -134,20 +128,19 @@ impl Target {
             let Some(first) = first.cloned() else {
                 return Err(wrong("redis+sentinel:// ends with the name of the service"));
             };
-            prepare_tls(&first);
+            let (by, who) = watching(scheme, options)?;
+            let addresses = sentinels.iter().map(|sentinel| sentinel.addr().to_string());
+            let addresses: Vec<String> = addresses.collect();
+            let (watchers, _) = servers(by, &format!("{who}{}", addresses.join(",")))?;
+            watchers.iter().chain([&first]).for_each(prepare_tls);
             let mut node = SentinelNodeConnectionInfo::default()
                 .set_redis_connection_info(first.redis_settings().clone())
                 .set_tcp_settings(tcp());
             if matches!(first.addr(), ConnectionAddr::TcpTls { .. }) {
                 node = node.set_tls_mode(TlsMode::Secure);
             }
-            let addresses = sentinels.iter().map(|sentinel| sentinel.addr().to_string());
-            let client = SentinelClient::build(
-                watchers(addresses, scheme, options)?,
-                service,
-                Some(node),
-                SentinelServerType::Master,
-            )?;
+            let client =
+                SentinelClient::build(watchers, service, Some(node), SentinelServerType::Master)?;
             return Ok(Self::Sentinel(Arc::new(Mutex::new(client))));
         }
         let info = url.into_connection_info()?;
@@ -344,13 +337,14 @@ mod tests {
             shown("redis+sentinel://:secret@a:1,b:2/main?sentinel_password=secret"),
             "a:1,b:2/main"
         );
-        let watchers = |scheme, options| {
-            super::watchers(std::iter::once("a:1".to_owned()), scheme, options).unwrap()
+        let watcher = |scheme, options| {
+            let (scheme, who) = super::watching(scheme, options).unwrap();
+            format!("{scheme}://{who}a:1")
         };
-        assert_eq!(watchers("redis", ""), ["redis://a:1"]);
-        assert_eq!(watchers("rediss", ""), ["rediss://a:1"]);
+        assert_eq!(watcher("redis", ""), "redis://a:1");
+        assert_eq!(watcher("rediss", ""), "rediss://a:1");
         let options = "sentinel_password=p%40&sentinel_tls=no";
-        assert_eq!(watchers("rediss", options), ["redis://:p%40@a:1"]);
+        assert_eq!(watcher("rediss", options), "redis://:p%40@a:1");
         assert_eq!(shown("redis://:secret@h:7/2"), "h:7");
         assert!(!shown("nonsense:secret").contains("secret"));
     }

@@ -186,8 +186,6 @@ impl Fetcher {
 
     /// Nothing to settle and nothing to take: waits for the first of both.
     async fn rest(&mut self, room: usize) {
-        let suspects = self.lane.suspects.clone();
-        let freed = suspects.freed();
         let shy_until = self.shy_until();
         let shy = shy_until.is_some();
         if self.waiting.is_none() && room > 0 && !shy {
@@ -216,7 +214,7 @@ impl Fetcher {
                 slot.forget();
                 self.kept += 1;
             }
-            () = freed, if shy => {}
+            () = self.lane.suspects.freed(), if shy => {}
             () = self.lane.stop.cancelled() => {}
             // The next turn compares hands and pending entries.
             () = tokio::time::sleep_until(wake.into()) => {}
@@ -456,6 +454,9 @@ impl Fetcher {
             abort: None,
             alone,
         };
+        if let Some(right) = &hand.alone {
+            right.begin();
+        }
         let key = (work.id, holder.clone());
         lane.hands.lock().insert(key.clone(), hand);
         let trace = taskweir_trace::of(&span);
@@ -489,11 +490,6 @@ impl Fetcher {
             ended: self.ended_sender.clone(),
             span,
         };
-        if let Some(hand) = lane.hands.lock().get(&key)
-            && let Some(right) = &hand.alone
-        {
-            right.begin();
-        }
         let running = lane.handlers.spawn(attempt.run());
         if let Some(hand) = lane.hands.lock().get_mut(&key) {
             hand.abort = Some(running.abort_handle());

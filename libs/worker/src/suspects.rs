@@ -28,8 +28,9 @@ pub(crate) enum Admission {
     NotNow,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 enum State {
+    #[default]
     Free,
     /// On its way to its handler.
     Admitted,
@@ -37,9 +38,10 @@ enum State {
 }
 
 /// The suspects of a process, shared by its lanes.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Suspects(Arc<Shared>);
 
+#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     freed: Notify,
@@ -65,15 +67,6 @@ impl Drop for Right {
     fn drop(&mut self) {
         *self.0.state() = State::Free;
         self.0.freed.notify_waiters();
-    }
-}
-
-impl Default for Suspects {
-    fn default() -> Self {
-        Self(Arc::new(Shared {
-            state: Mutex::new(State::Free),
-            freed: Notify::new(),
-        }))
     }
 }
 

@@ -105,7 +105,9 @@ fn records(partition: &Partition, tasks: &BTreeMap<&str, &Task>, findings: &mut 
         };
         let field = |name: &str| record.get(name).map_or("", String::as_str);
         // A counter that never moved is not written.
-        let counts = |name: &str, count: u64| field(name).parse().unwrap_or(0) == count;
+        let counts = |name: &str, count: u64| {
+            field(name) == count.to_string() || (field(name).is_empty() && count == 0)
+        };
         let same = field("s") == task.status
             && field("v") == task.version.to_string()
             && field("e") == task.last

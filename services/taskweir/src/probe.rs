@@ -18,17 +18,7 @@ const PLACES: [&str; 3] = [
 pub async fn run(url: Option<&str>) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
     let places: &[&str] = url.as_ref().map_or(&PLACES, std::slice::from_ref);
-    let mut found = None;
-    for place in places {
-        match http.get(*place).send().await {
-            Err(error) if error.is_connect() => {}
-            answer => {
-                found = Some(answer.with_context(|| format!("no answer from {place}"))?);
-                break;
-            }
-        }
-    }
-    let answer = found.with_context(|| format!("nobody listens at {}", places.join(", ")))?;
+    let answer = first_answer(&http, places).await?;
     let status = answer.status();
     if !status.is_success() {
         bail!(
@@ -37,4 +27,18 @@ pub async fn run(url: Option<&str>) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The answer of the first place where somebody listens.
+async fn first_answer(
+    http: &reqwest::Client,
+    places: &[&str],
+) -> anyhow::Result<reqwest::Response> {
+    for place in places {
+        match http.get(*place).send().await {
+            Err(error) if error.is_connect() => {}
+            answer => return answer.with_context(|| format!("no answer from {place}")),
+        }
+    }
+    bail!("nobody listens at {}", places.join(", "))
 }

@@ -59,8 +59,8 @@ fn facet(
     name: &str,
     chosen: &str,
     counts: &BTreeMap<String, u64>,
+    counted: bool,
 ) -> Markup {
-    let counted = is_counted(asked);
     let mut counts: Vec<(&String, &u64)> = counts.iter().collect();
     counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     html! {
@@ -79,8 +79,7 @@ fn facet(
     }
 }
 
-fn strip(asked: &Asked, counts: &BTreeMap<String, u64>) -> Markup {
-    let counted = is_counted(asked);
+fn strip(asked: &Asked, counts: &BTreeMap<String, u64>, counted: bool) -> Markup {
     html! {
         ul.strip {
             @for status in Status::ALL {
@@ -97,11 +96,12 @@ fn strip(asked: &Asked, counts: &BTreeMap<String, u64>) -> Markup {
 /// The ways to narrow the list, with what each would leave where that is known.
 fn choices(totals: &Totals, asked: &Asked) -> Markup {
     let [statuses, queues, kinds] = facets(totals, asked);
+    let counted = is_counted(asked);
     html! {
-        (strip(asked, &statuses))
-        (facet(asked, "Queues", "queue", &asked.queue, &queues))
-        (facet(asked, "Types", "type", &asked.kind, &kinds))
-        @if !is_counted(asked) {
+        (strip(asked, &statuses, counted))
+        (facet(asked, "Queues", "queue", &asked.queue, &queues, counted))
+        (facet(asked, "Types", "type", &asked.kind, &kinds, counted))
+        @if !counted {
             p.muted { "No counts under this filter: they are kept by status, queue and type." }
         }
     }
