@@ -11,7 +11,7 @@ use crate::fleet::Fleet;
 /// Blocks its thread, as no handler should and some do.
 struct Block;
 
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(1);
 
 impl Handler for Block {
     const TYPE: &'static str = "block";
@@ -19,21 +19,18 @@ impl Handler for Block {
     type Output = ();
 
     async fn run(&self, _: &Context, (): ()) -> Result<(), TaskError> {
-        std::thread::sleep(LEASE * 2);
+        std::thread::sleep(LEASE * 3);
         Ok(())
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handlers_that_block_their_threads_lose_no_lease() {
-    let fleet = Fleet::start("2").await;
+async fn sixteen_handlers_that_block_their_threads_lose_no_lease() {
+    let fleet = Fleet::start("1").await;
     let ids = fleet
-        .submit_batch(&vec![json!({ "type": "block", "data": null }); 8])
+        .submit_batch(&vec![json!({ "type": "block", "data": null }); 16])
         .await;
-    let redis = RedisSettings {
-        url: fleet.redis.url(),
-        prefix: "tw".to_owned(),
-    };
+    let redis = RedisSettings::at(fleet.redis.url());
     let worker = Worker::builder(redis)
         .lease(LEASE)
         .concurrency(16)

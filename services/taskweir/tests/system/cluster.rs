@@ -31,10 +31,7 @@ struct System {
 
 impl System {
     async fn start(url: &str, partitions: usize) -> Self {
-        let settings = RedisSettings {
-            url: url.to_owned(),
-            prefix: "tw".to_owned(),
-        };
+        let settings = RedisSettings::at(url);
         migrate(&settings, MigrateOptions { partitions })
             .await
             .unwrap();
@@ -246,7 +243,8 @@ async fn what_a_killed_worker_held_on_a_cluster_runs_elsewhere_a_lease_later() {
     })
     .await;
     system.workers[0].kill();
-    let soon = Duration::from_secs(LEASE + 10);
+    // A lease, twice a task, and two seconds.
+    let soon = Duration::from_secs(LEASE + 8);
     let mut redelivered = 0;
     eventually_within(soon, "every task has completed", async || {
         redelivered = 0;

@@ -81,7 +81,7 @@ async fn redis_away_for_ten_seconds_under_load_is_survived_by_everyone() {
     fleet.redis.restart();
     let before = seen.lock().unwrap().accepted.len();
     eventually_within(
-        Duration::from_secs(30),
+        Duration::from_secs(10),
         "accepted again",
         accepted(before + 100),
     )
@@ -236,11 +236,8 @@ async fn redis_away_for_longer_than_a_lease_costs_no_task_its_worker() {
 }
 
 /// How often anybody has looked for silent workers since Redis began.
-fn looks(redis: &TestRedis) -> u32 {
-    let info = redis.cli(&["INFO", "commandstats"]);
-    let mut lines = info.lines();
-    let calls = lines.find_map(|line| line.strip_prefix("cmdstat_xpending:calls="));
-    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+fn looks(redis: &TestRedis) -> u64 {
+    redis.counter("commandstats", "cmdstat_xpending:calls=")
 }
 
 /// Redis is away too shortly for the scheduler to notice by its own clock: that it began anew tells.

@@ -60,10 +60,7 @@ impl Handler for Echo {
 #[ignore = "a worker process of the tests here"]
 async fn worker_process() {
     let url = taskweir_testkit::variable("WORKER_REDIS_URL");
-    let redis = RedisSettings {
-        url,
-        prefix: "tw".to_owned(),
-    };
+    let redis = RedisSettings::at(url);
     let worker = Worker::builder(redis)
         .lease(Duration::from_secs(1))
         .handler(Abort)
@@ -101,7 +98,7 @@ async fn a_handler_that_aborts_its_process_ends_as_a_crash_loop_and_holds_up_nob
     // As any supervisor would: what ended is started again.
     let mut process = worker(&fleet);
     let mut deaths = 0;
-    eventually_within(Duration::from_secs(120), "all have ended", async || {
+    eventually_within(Duration::from_secs(60), "all have ended", async || {
         if process.has_ended() {
             deaths += 1;
             process = worker(&fleet);

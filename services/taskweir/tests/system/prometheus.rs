@@ -338,7 +338,7 @@ async fn redeliveries_and_late_completions_are_those_of_the_log() {
     let [crashes, cancelled] = losses_for_good(&fleet).await;
     // One that is redelivered, and completed by both who had it.
     let frozen = spawn("worker", &workers[0]);
-    let task = json!({ "type": "process", "data": { "duration_ms": 700 } });
+    let task = json!({ "type": "process", "data": { "duration_ms": 3_000 } });
     let redelivered = fleet.submit(&task).await;
     fleet.reaches(&redelivered, "processing", SOON).await;
     frozen.signal("STOP");

@@ -252,7 +252,7 @@ async fn a_task_far_ahead_of_the_horizon_runs_and_shows_its_base() {
         let base = fleet.store.base_position().await.unwrap();
         (base.ms > 0).then_some(())
     };
-    eventually_within(Duration::from_secs(15), "its first event is cut", cut).await;
+    eventually_within(Duration::from_secs(12), "its first event is cut", cut).await;
     let waiting = fleet.get(&format!("/tasks/{id}")).await;
     assert_eq!(
         (&waiting["status"], &waiting["data"]),
