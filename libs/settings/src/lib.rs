@@ -24,7 +24,7 @@ const FORMS: [&str; 6] = [
 pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
     let prefix = env.read(
         "TASKWEIR_PREFIX",
-        "tw".to_owned(),
+        RedisSettings::PREFIX.to_owned(),
         "1 to 16 letters, digits, '-' or '_'",
         |text| {
             let fits = (1..=16).contains(&text.len());

@@ -46,6 +46,20 @@ pub struct RedisSettings {
     pub prefix: String,
 }
 
+impl RedisSettings {
+    /// First part of every key, where nothing else is asked for.
+    pub const PREFIX: &str = "tw";
+
+    /// The server of this URL, with the usual prefix.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            prefix: Self::PREFIX.to_owned(),
+        }
+    }
+}
+
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The URL may hold a password.

@@ -233,6 +233,21 @@ impl TestRedis {
             .trim_end()
             .to_owned()
     }
+
+    /// The number behind the line of a section of `INFO` that begins so, such as `cmdstat_xread:calls=`; 0 where
+    /// there is none.
+    ///
+    /// # Panics
+    /// What is behind it is no number.
+    #[must_use]
+    pub fn counter(&self, section: &str, line: &str) -> u64 {
+        let info = self.cli(&["INFO", section]);
+        let found = info.lines().find_map(|told| told.strip_prefix(line));
+        found.map_or(0, |rest| {
+            let end = rest.find(|c: char| !c.is_ascii_digit());
+            rest[..end.unwrap_or(rest.len())].parse().expect("a number")
+        })
+    }
 }
 
 impl Drop for TestRedis {

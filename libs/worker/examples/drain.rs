@@ -42,10 +42,7 @@ async fn main() -> anyhow::Result<()> {
         .next()
         .unwrap_or_else(|| "100".to_owned())
         .parse()?;
-    let redis = RedisSettings {
-        url,
-        prefix: "tw".to_owned(),
-    };
+    let redis = RedisSettings::at(url);
 
     let producer = Producer::connect(&redis).await?;
     let spec = TaskSpec::new("default".parse()?, "noop".parse()?);

@@ -24,10 +24,7 @@ async fn main() -> anyhow::Result<()> {
     let url = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
-    let redis = RedisSettings {
-        url,
-        prefix: "tw".to_owned(),
-    };
+    let redis = RedisSettings::at(url);
     let stop = CancellationToken::new();
     let worker = Worker::builder(redis)
         .queues(vec!["greetings".parse()?])

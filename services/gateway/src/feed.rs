@@ -331,10 +331,7 @@ mod tests {
     /// A listener from the beginning on, of a log of a few events.
     async fn listener() -> (TestRedis, Partition, Listener) {
         let redis = TestRedis::start();
-        let settings = RedisSettings {
-            url: redis.url(),
-            prefix: "tw".to_owned(),
-        };
+        let settings = RedisSettings::at(redis.url());
         migrate(&settings, MigrateOptions { partitions: 1 })
             .await
             .expect("a layout");

@@ -40,10 +40,7 @@ async fn views_say(store: &Store, wanted: [u64; 3]) {
 #[tokio::test]
 async fn with_memory_full_due_tasks_become_pending_and_the_views_follow() {
     let redis = TestRedis::start();
-    let settings = RedisSettings {
-        url: redis.url(),
-        prefix: "tw".to_owned(),
-    };
+    let settings = RedisSettings::at(redis.url());
     migrate(&settings, MigrateOptions { partitions: 1 })
         .await
         .unwrap();

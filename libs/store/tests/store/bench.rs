@@ -28,10 +28,7 @@ pub struct Running {
 }
 
 pub fn settings(redis: &TestRedis) -> RedisSettings {
-    RedisSettings {
-        url: redis.url(),
-        prefix: "tw".to_owned(),
-    }
+    RedisSettings::at(redis.url())
 }
 
 impl Bench {

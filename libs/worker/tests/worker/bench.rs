@@ -157,10 +157,7 @@ impl Bench {
 }
 
 pub fn settings(redis: &TestRedis) -> RedisSettings {
-    RedisSettings {
-        url: redis.url(),
-        prefix: "tw".to_owned(),
-    }
+    RedisSettings::at(redis.url())
 }
 
 /// Gives its data back.

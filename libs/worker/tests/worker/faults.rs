@@ -71,11 +71,8 @@ async fn a_server_that_loads_its_file_is_waited_for() {
 }
 
 /// How often somebody was told that Redis loads its file.
-fn told_to_wait(redis: &TestRedis) -> u32 {
-    let info = redis.cli(&["INFO", "errorstats"]);
-    let mut lines = info.lines();
-    let count = lines.find_map(|line| line.strip_prefix("errorstat_LOADING:count="));
-    count.map_or(0, |count| count.trim().parse().unwrap())
+fn told_to_wait(redis: &TestRedis) -> u64 {
+    redis.counter("errorstats", "errorstat_LOADING:count=")
 }
 
 #[tokio::test]
@@ -367,10 +364,7 @@ async fn a_dead_wire_that_nobody_closed_is_given_up() {
 #[tokio::test]
 async fn a_wrong_password_is_told_at_once_and_never_shown() {
     let redis = TestRedis::start_with(Persistence::None, &["--requirepass", "hunter2"]);
-    let with = |user: &str| RedisSettings {
-        url: format!("redis://{user}127.0.0.1:{}", redis.port()),
-        prefix: "tw".to_owned(),
-    };
+    let with = |user: &str| RedisSettings::at(format!("redis://{user}127.0.0.1:{}", redis.port()));
     for user in ["", ":swordfish@"] {
         let settings = with(user);
         let connecting = Store::connect_waiting(&settings, Limits::default());

@@ -28,10 +28,7 @@ impl Bench {
     #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
     pub async fn with_env(partitions: usize, more: &[(&str, &str)]) -> Self {
         let redis = TestRedis::start();
-        let settings = RedisSettings {
-            url: redis.url(),
-            prefix: "tw".to_owned(),
-        };
+        let settings = RedisSettings::at(redis.url());
         migrate(&settings, MigrateOptions { partitions })
             .await
             .unwrap();

@@ -186,16 +186,10 @@ async fn many_listen_and_each_hears_what_it_asked_for() {
 
 /// How often the log was read since the last reset, and how many connections there are.
 fn reads(bench: &Bench) -> (u64, usize) {
-    let stats = bench.redis.cli(&["INFO", "commandstats"]);
-    let calls = |name: &str| -> u64 {
-        let line = stats.lines().find_map(|line| {
-            let calls = line.strip_prefix(&format!("cmdstat_{name}:calls="))?;
-            calls.split(',').next()?.parse().ok()
-        });
-        line.unwrap_or(0)
-    };
+    let calls = |line: &str| bench.redis.counter("commandstats", line);
     let clients = bench.redis.cli(&["CLIENT", "LIST"]).lines().count();
-    (calls("xread") + calls("xrange"), clients)
+    let calls = calls("cmdstat_xread:calls=") + calls("cmdstat_xrange:calls=");
+    (calls, clients)
 }
 
 #[tokio::test]

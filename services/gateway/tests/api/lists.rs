@@ -8,10 +8,7 @@ use crate::bench::{Bench, json};
 /// A projector beside the gateway, so that lists have something to show.
 #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
 pub async fn project(bench: &Bench) {
-    let redis = RedisSettings {
-        url: bench.redis.url(),
-        prefix: "tw".to_owned(),
-    };
+    let redis = RedisSettings::at(bench.redis.url());
     let config = taskweir_projector::Config { redis };
     let app = config.build(taskweir_runtime::Readiness::default());
     let app = app.await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use taskweir_testkit::{TestRedis, eventually};
 
-use crate::fleet::{Fleet, Process, command};
+use crate::fleet::{Fleet, Process, SERVICES, command};
 
 fn run(arguments: &[&str], env: &[(&str, &str)]) -> Output {
     command(Path::new("/"))
@@ -264,17 +264,10 @@ fn listed_by(subcommand: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_subcommand_lists_its_environment() {
-    for subcommand in [
-        "dev",
-        "gateway",
-        "worker",
-        "projector",
-        "scheduler",
-        "dashboard",
-        "migrate",
-        "verify",
-        "rebuild",
-    ] {
+    for subcommand in SERVICES
+        .into_iter()
+        .chain(["dev", "migrate", "verify", "rebuild"])
+    {
         let mut read = read_by(subcommand).await;
         assert!(read.contains("REDIS_URL"), "{subcommand}: {read:?}");
         // These take anything, and go with others.
@@ -342,7 +335,7 @@ async fn services_wait_for_the_layout_and_begin_when_it_is_made() {
     let url = redis.url();
     let dir = tempfile::tempdir().unwrap();
     let mut waiting = Vec::new();
-    for service in ["projector", "scheduler", "worker", "gateway", "dashboard"] {
+    for service in SERVICES {
         let log = dir.path().join(service);
         let mut command = command(dir.path());
         command
@@ -410,6 +403,9 @@ async fn services_without_http_of_their_own_answer_probes_on_metrics_addr() {
         })
         .await;
         assert!(get("/health/live").await.unwrap().status().is_success());
+        // As the health check of a container asks.
+        let ready = format!("http://{address}/health/ready");
+        assert!(run(&["probe", &ready], &[]).status.success());
         let metrics = get("/metrics").await.unwrap().text().await.unwrap();
         assert!(
             metrics.contains("taskweir_build_info{version="),

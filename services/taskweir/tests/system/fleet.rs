@@ -62,6 +62,9 @@ impl Drop for Process {
     }
 }
 
+/// Every service.
+pub const SERVICES: [&str; 5] = ["gateway", "worker", "projector", "scheduler", "dashboard"];
+
 pub fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taskweir"));
     // What the developer's shell happens to hold must not leak into a test.
@@ -124,10 +127,7 @@ impl Fleet {
         partitions: usize,
         env: &[(&str, &str)],
     ) -> Self {
-        let settings = RedisSettings {
-            url: redis.url(),
-            prefix: "tw".to_owned(),
-        };
+        let settings = RedisSettings::at(redis.url());
         migrate(&settings, MigrateOptions { partitions })
             .await
             .unwrap();

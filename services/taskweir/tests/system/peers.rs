@@ -66,10 +66,7 @@ async fn peer_03_lost_tasks_are_retried_or_given_up_and_those_with_a_lease_are_l
     let fleet = Fleet::start("2").await;
     let mut victim = fleet.spawn("worker", &[("WORKER_QUEUES", "a,b")]);
     let _other = fleet.spawn("worker", &[("WORKER_QUEUES", "c")]);
-    let settings = RedisSettings {
-        url: fleet.redis.url(),
-        prefix: "tw".to_owned(),
-    };
+    let settings = RedisSettings::at(fleet.redis.url());
     let producer = Producer::connect(&settings).await.unwrap();
     let submit = async |queue: &str, most| {
         let mut spec = TaskSpec::new(queue.parse().unwrap(), "process".parse().unwrap());

@@ -9,7 +9,7 @@ use taskweir_store::{MigrateOptions, RedisSettings, migrate};
 use taskweir_testkit::{TestRedis, eventually_within, free_port, partitions};
 
 use crate::audit::audit;
-use crate::fleet::{Fleet, command};
+use crate::fleet::{Fleet, SERVICES, command};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Makes a debug build play the next program, which knows one more migration.
@@ -94,10 +94,7 @@ async fn old_and_new_programs_work_side_by_side_over_a_migration() {
 #[tokio::test]
 async fn a_layout_that_has_left_the_program_behind_is_refused_and_left_alone() {
     let redis = TestRedis::start();
-    let settings = RedisSettings {
-        url: redis.url(),
-        prefix: "tw".to_owned(),
-    };
+    let settings = RedisSettings::at(redis.url());
     let partitions = partitions();
     migrate(&settings, MigrateOptions { partitions })
         .await
@@ -106,14 +103,7 @@ async fn a_layout_that_has_left_the_program_behind_is_refused_and_left_alone() {
     assert!(redis.cli(&newer).parse::<u32>().is_ok());
     let before = redis.cli(&["KEYS", "*"]);
     let address = format!("127.0.0.1:{}", free_port());
-    for name in [
-        "gateway",
-        "worker",
-        "projector",
-        "scheduler",
-        "dashboard",
-        "migrate",
-    ] {
+    for name in SERVICES.into_iter().chain(["migrate"]) {
         let mut program = command(Path::new("/"));
         program
             .arg(name)
