@@ -35,6 +35,11 @@
   function say() {
     status.textContent = paused ? "paused" : "updated " + Math.round((Date.now() - fresh) / 1000) + " s ago";
   }
+  // Whether somebody has put something into a field and not sent it yet.
+  function edited(field) {
+    if (field.options) return true;
+    return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+  }
   function swap(text) {
     var next = new DOMParser().parseFromString(text, "text/html").getElementById("page");
     if (!next || busy()) return;
@@ -42,12 +47,20 @@
     var open = [];
     old.querySelectorAll("details").forEach(function (d) { if (d.id) open.push([d.id, d.open]); });
     var focus = document.activeElement && document.activeElement.id;
+    var typed = [];
+    old.querySelectorAll("input[id], textarea[id], select[id]").forEach(function (field) {
+      if (edited(field)) typed.push([field.id, field.value, field.checked]);
+    });
     var scrolls = [];
     old.querySelectorAll(".scroll, pre").forEach(function (box) { scrolls.push([box.scrollLeft, box.scrollTop]); });
     old.replaceWith(next);
     open.forEach(function (was) {
       var again = document.getElementById(was[0]);
       if (again) again.open = was[1];
+    });
+    typed.forEach(function (was) {
+      var again = document.getElementById(was[0]);
+      if (again) { again.value = was[1]; again.checked = was[2]; }
     });
     next.querySelectorAll(".scroll, pre").forEach(function (box, at) {
       if (scrolls[at]) { box.scrollLeft = scrolls[at][0]; box.scrollTop = scrolls[at][1]; }

@@ -216,6 +216,22 @@ async fn a_person_submits_watches_repairs_and_looks_back() {
     .await;
     chrome.client.goto(&format!("{base}/tasks")).await.unwrap();
     chrome.fill("#type", "fail").await;
+    // What is typed and not sent yet outlives a live update, wherever the focus is.
+    chrome
+        .run("document.activeElement.blur(); document.getElementById('page').stays = true")
+        .await;
+    dev.submit(&json!({ "type": "echo" })).await;
+    eventually_within(Duration::from_secs(20), "a live update", async || {
+        let stays = "return document.getElementById('page').stays === true";
+        (chrome.run(stays).await == json!(false)).then_some(())
+    })
+    .await;
+    assert_eq!(
+        chrome
+            .run("return document.getElementById('type').value")
+            .await,
+        json!("fail")
+    );
     chrome.press("Filter").await;
     eventually_within(
         Duration::from_secs(10),

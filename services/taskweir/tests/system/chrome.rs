@@ -120,15 +120,21 @@ impl Chrome {
         .await;
     }
 
-    /// Puts a text into a field.
+    /// Puts a text into a field; a live update may take the field away in between.
     pub async fn fill(&self, selector: &str, text: &str) {
-        let element = self
-            .client
-            .find(Locator::Css(selector))
-            .await
-            .expect(selector);
-        element.clear().await.unwrap();
-        element.send_keys(text).await.unwrap();
+        eventually_within(Duration::from_secs(10), selector, async || {
+            let field = self.client.find(Locator::Css(selector)).await.ok()?;
+            let put = async {
+                field.clear().await?;
+                field.send_keys(text).await
+            };
+            match put.await {
+                Ok(()) => Some(()),
+                Err(error) if error.is_stale_element_reference() => None,
+                Err(error) => panic!("{selector}: {error}"),
+            }
+        })
+        .await;
     }
 
     pub async fn path(&self) -> String {

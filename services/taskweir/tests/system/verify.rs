@@ -171,6 +171,11 @@ async fn answers(fleet: &Fleet) -> Vec<Value> {
     ] {
         answers.push(fleet.get(path).await);
     }
+    // The rates are those of the last whole minutes, and a minute may end between two answers.
+    let queues = answers.last_mut().expect("the queues are asked for last");
+    for queue in queues["queues"].as_array_mut().unwrap() {
+        queue.as_object_mut().unwrap().remove("rates").unwrap();
+    }
     answers.push(fleet.get("/stats").await["totals"].clone());
     answers
 }
