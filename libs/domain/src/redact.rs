@@ -37,6 +37,10 @@ fn path(text: &str) -> Option<Vec<Step>> {
     while !rest.is_empty() {
         let deep = rest.starts_with("..");
         rest = rest.trim_start_matches('.');
+        if deep && rest.starts_with(['[', '*']) {
+            // Everything, however deep, is everything: who means that writes `*`.
+            return None;
+        }
         if let Some(after) = rest.strip_prefix("[*]") {
             steps.push(Step::Any);
             rest = after;
@@ -119,10 +123,10 @@ fn hide(value: &mut Value, path: &[Step]) {
         (Step::Any, Value::Array(items)) => items.iter_mut().for_each(|item| hide(item, rest)),
         (Step::Anywhere(name), Value::Object(fields)) => {
             for (field, value) in fields {
+                // Within one of that name there may be another.
+                hide(value, path);
                 if field == name {
                     hide(value, rest);
-                } else {
-                    hide(value, path);
                 }
             }
         }
@@ -185,13 +189,22 @@ mod tests {
         assert_eq!(everywhere["deep"]["er"][0]["password"], "[redacted]");
         assert_eq!(everywhere["password"], "[redacted]");
         assert_eq!(everywhere["card"]["name"], "[redacted]");
+        let mut nested = json!({ "card": { "x": { "card": { "number": "4111" } }, "number": 1 } });
+        let deep: Redaction = "..card.number".parse().unwrap();
+        deep.apply(&mut nested);
+        assert_eq!(
+            nested,
+            json!({ "card": { "x": { "card": { "number": "[redacted]" } }, "number": "[redacted]" } })
+        );
         assert_eq!(hidden("card.number.digits,nothing"), value);
         assert_eq!(hidden(""), value);
     }
 
     #[test]
     fn what_is_no_path_is_refused() {
-        for text in ["$", ".", "a..", "a[0]", "..*[", "a[*"] {
+        for text in [
+            "$", ".", "a..", "a[0]", "..*[", "..*", "..[*]", "a..[*].b", "a[*",
+        ] {
             assert!(text.parse::<Redaction>().is_err(), "{text}");
         }
     }

@@ -58,7 +58,7 @@ pub fn address(env: &Env) -> Result<Option<ListenAddress>, EnvError> {
     ListenAddress::from_env(env, "METRICS_ADDR", unused).map(Some)
 }
 
-/// Serves `/metrics`, `/health/live` and `/health/ready` until `stop`.
+/// Begins to listen, and gives what serves `/metrics`, `/health/live` and `/health/ready` until `stop`.
 ///
 /// # Errors
 /// The address cannot be listened on.
@@ -68,7 +68,7 @@ pub async fn serve(
     handle: PrometheusHandle,
     readiness: Readiness,
     stop: CancellationToken,
-) -> Result<(), ListenError> {
+) -> Result<impl Future<Output = Result<(), ListenError>>, ListenError> {
     let (acceptor, bound) = address.bind().await?;
     tracing::info!(address = %bound, "probes and metrics");
     let app = Route::new()
@@ -79,5 +79,11 @@ pub async fn serve(
         .data(keys)
         .data(readiness);
     let place = (bound, address.variable);
-    listen::serve(acceptor, place, app, Duration::from_secs(1), stop).await
+    Ok(listen::serve(
+        acceptor,
+        place,
+        app,
+        Duration::from_secs(1),
+        stop,
+    ))
 }

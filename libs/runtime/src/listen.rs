@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use poem::http::HeaderMap;
 use poem::listener::{Acceptor, Listener, TcpAcceptor, TcpListener};
 use poem::{Endpoint, Server};
 use tokio_util::sync::CancellationToken;
@@ -145,9 +146,51 @@ impl HostGuard {
     }
 }
 
+/// Whether a request was not sent by a page of another site. Browsers say where a request comes from; programs without
+/// these headers are no browsers and carry nobody's session.
+#[must_use]
+pub fn is_own(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text("origin"), text("host")) {
+        (Some(site), _, _) => site == "same-origin" || site == "none",
+        (None, Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, from)| from == host),
+        (None, Some(_), None) => false,
+        (None, None, _) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::HostGuard;
+    use poem::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{HostGuard, is_own};
+
+    fn own(headers: &[(&'static str, &'static str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        is_own(&headers.collect::<HeaderMap>())
+    }
+
+    #[test]
+    fn requests_of_other_sites_are_told_by_their_headers() {
+        assert!(own(&[]));
+        assert!(own(&[("sec-fetch-site", "same-origin")]));
+        assert!(!own(&[("sec-fetch-site", "cross-site")]));
+        assert!(!own(&[("sec-fetch-site", "same-site")]));
+        assert!(own(&[
+            ("origin", "http://localhost:5001"),
+            ("host", "localhost:5001")
+        ]));
+        assert!(!own(&[
+            ("origin", "http://evil.example"),
+            ("host", "localhost:5001")
+        ]));
+        assert!(!own(&[("origin", "null"), ("host", "localhost:5001")]));
+    }
 
     #[test]
     fn on_loopback_only_loopback_names_are_taken() {

@@ -143,16 +143,21 @@ impl Partition {
         // the same for what the first try wrote over another connection.
         let mut mark = redis::cmd("HSET");
         mark.arg(self.keys.meta()).arg("durable").arg(1);
-        let mut pipe = redis::pipe();
-        pipe.add_command(script.call(keys, fill))
-            .add_command(mark)
-            .add_command(wait);
+        let waiting = |call: Cmd| {
+            let mut pipe = redis::pipe();
+            pipe.add_command(call)
+                .add_command(mark.clone())
+                .add_command(wait.clone());
+            pipe
+        };
         let began = Instant::now();
-        let mut replies = self.blocking_pipe(&pipe).await?;
+        let mut replies = self
+            .blocking_pipe(&waiting(script.call(keys, &fill)))
+            .await?;
         timed(script.name(), began);
         if replies.first().is_some_and(|answer| forgotten(Ok(answer))) {
-            self.load(script).await?;
-            replies = self.blocking_pipe(&pipe).await?;
+            let whole = waiting(script.call_whole(keys, &fill));
+            replies = self.blocking_pipe(&whole).await?;
         }
         let mut replies = replies.into_iter();
         let (answer, mark, waited) = (replies.next(), replies.next(), replies.next());

@@ -88,6 +88,10 @@ pub(crate) fn is_misled(error: &RedisError) -> bool {
     text.contains("READONLY") || text.contains("MASTERDOWN") || text.contains("stale replica")
 }
 
+/// What a server says that takes no writes for now: its disk is full or its snapshot failed, too few replicas are
+/// there, a script of somebody else runs too long.
+const UNWELL: [&str; 3] = ["MISCONF", "NOREPLICAS", "BUSY"];
+
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         if error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed") {
@@ -95,16 +99,22 @@ impl From<RedisError> for StoreError {
         }
         let away = match error.kind() {
             ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => true,
-            ErrorKind::Server(kind) => matches!(
-                kind,
-                ServerErrorKind::BusyLoading
-                    | ServerErrorKind::ReadOnly
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::Moved
-                    | ServerErrorKind::Ask
-            ),
+            // From when a primary is taken for dead until the next one is named.
+            ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::NoValidReplicasFoundBySentinel => {
+                true
+            }
+            ErrorKind::Server(kind) => {
+                matches!(
+                    kind,
+                    ServerErrorKind::BusyLoading
+                        | ServerErrorKind::ReadOnly
+                        | ServerErrorKind::MasterDown
+                        | ServerErrorKind::ClusterDown
+                        | ServerErrorKind::TryAgain
+                        | ServerErrorKind::Moved
+                        | ServerErrorKind::Ask
+                ) || error.code().is_some_and(|code| UNWELL.contains(&code))
+            }
             _ => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
         };
         if away || is_misled(&error) || error.is_timeout() || error.is_connection_dropped() {

@@ -1,5 +1,6 @@
 //! Counts and sums: of now, and of any instant that retention has left.
 
+use futures_util::future::try_join_all;
 use taskweir_domain::{Position, TaskId};
 
 use crate::views::{LAST, PAUSED, SPACING, read_row, row_place};
@@ -187,9 +188,10 @@ impl Store {
     /// # Errors
     /// Redis is away.
     pub async fn totals(&self) -> Result<Totals, StoreError> {
+        let partitions = self.partitions();
         let mut all = Totals::default();
-        for partition in self.partitions() {
-            all.add(partition.totals().await?);
+        for totals in try_join_all(partitions.iter().map(Partition::totals)).await? {
+            all.add(totals);
         }
         Ok(all)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionManagerConfig;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
+use redis::{Cmd, Pipeline, RedisError, Value};
 use taskweir_domain::{PartitionIndex, TaskId};
 use tracing::Instrument;
 
@@ -30,10 +30,10 @@ pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence after which a connection is asked whether its peer still lives.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
-/// What a blocking command may take beyond the time it was told to block.
-const BLOCK_MARGIN: Duration = Duration::from_secs(5);
 /// Longest time any command of ours blocks.
 pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
+/// Longest wait for the answer of one that does.
+pub(crate) const BLOCK_PATIENCE: Duration = MAX_BLOCK.saturating_mul(2);
 
 /// Where Redis is and how the layout is called.
 #[derive(Clone)]
@@ -125,12 +125,8 @@ impl bb8::ManageConnection for ExclusiveManager {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Self::Connection, Self::Error> {
-        let patience = MAX_BLOCK + BLOCK_MARGIN;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(patience));
         Ok(Exclusive {
-            connection: self.target.connect_alone(&config, patience).await?,
+            connection: self.target.connect_alone().await?,
             busy: false,
         })
     }
@@ -355,7 +351,7 @@ impl Partition {
         keys: usize,
         fill: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
-        let cmd = script.call(keys, fill);
+        let cmd = script.call(keys, &fill);
         let began = Instant::now();
         let mut connection = self.link.current();
         let mut result = connection.send(&cmd).await;
@@ -364,8 +360,7 @@ impl Partition {
             result = connection.send(&cmd).await;
         }
         if forgotten(result.as_ref()) {
-            self.load(script).await?;
-            result = connection.send(&cmd).await;
+            result = connection.send(&script.call_whole(keys, &fill)).await;
         }
         timed(script.name(), began);
         self.link.note(result.as_ref());
@@ -373,13 +368,6 @@ impl Partition {
             Value::ServerError(error) => Err(RedisError::from(error).into()),
             value => Ok(value),
         }
-    }
-
-    /// Tells Redis a script that it does not know, or knows no more.
-    pub(crate) async fn load(&self, script: Script) -> Result<(), StoreError> {
-        let mut load = redis::cmd("SCRIPT");
-        load.arg("LOAD").arg(script.source());
-        Ok(load.query_async(&mut self.link.get()).await?)
     }
 
     async fn exclusive(

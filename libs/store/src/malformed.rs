@@ -61,6 +61,23 @@ impl Partition {
         Reader("discard").number(reply)
     }
 
+    /// Takes members that are no task ids out of a sorted set: written by hand, they would stand before all that
+    /// waits for its time.
+    pub(crate) async fn drop_strangers(
+        &self,
+        key: &str,
+        members: &[String],
+    ) -> Result<(), StoreError> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(key, ?members, "members that are no task ids were removed");
+        let mut connection = self.link.get();
+        let mut cmd = redis::cmd("ZREM");
+        cmd.arg(key).arg(members);
+        Ok(cmd.query_async(&mut connection).await?)
+    }
+
     async fn malformed(&self) -> Result<BTreeMap<String, Malformed>, StoreError> {
         let mut connection = self.link.get();
         let meta = redis::cmd("HGETALL")

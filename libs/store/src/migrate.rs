@@ -193,7 +193,7 @@ pub(crate) async fn check(
 /// Applies what is missing; does nothing where nothing is.
 ///
 /// # Errors
-/// Redis is away, or the layout is newer than this program.
+/// Redis is away, or the layout is newer than this program and no longer fit for it.
 pub async fn migrate(
     settings: &RedisSettings,
     options: MigrateOptions,
@@ -204,8 +204,11 @@ pub async fn migrate(
     let mut connection = connect(settings).await?;
     let lock = Lock::take(&mut connection, &settings.prefix).await?;
     let migrated = apply(&mut connection, settings, options).await;
-    lock.release(&mut connection).await?;
-    migrated
+    let released = lock.release(&mut connection).await;
+    // Why it failed says more than that the lock stays until it is forgotten.
+    let migrated = migrated?;
+    released?;
+    Ok(migrated)
 }
 
 /// One migration at a time; forgotten after a while, should its holder die.
@@ -263,7 +266,13 @@ async fn apply(
     let from = version(connection, &settings.prefix).await?.unwrap_or(0);
     let known = ours();
     if from > known {
-        return Err(LayoutError::New { found: from, known }.into());
+        // A newer program was here: nothing to do, where the layout is still fit for us.
+        let partitions = check(connection, &settings.prefix).await?.len();
+        return Ok(Migrated {
+            from,
+            to: from,
+            partitions,
+        });
     }
     let suffixes = spread(&settings.prefix, options.partitions).join(" ");
     for (number, (name, script)) in migrations() {

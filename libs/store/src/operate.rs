@@ -53,8 +53,10 @@ impl Store {
             if plan(&partition, &mut operation).await? {
                 return self.save(&operation, runner, false).await;
             }
-            if self.save(&operation, runner, false).await? == Ran::Ended {
-                return Ok(Ran::Ended);
+            match self.save(&operation, runner, false).await? {
+                Ran::More => {}
+                // Stopped, or another runner has it: the page is theirs.
+                other => return Ok(other),
             }
         }
         let changed = act(&partition, &operation).await?;

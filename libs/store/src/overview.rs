@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use taskweir_domain::{EventType, PartitionIndex, Position, Priority, QueueName, Status, TaskType};
+use futures_util::future::try_join_all;
+use taskweir_domain::{EventType, PartitionIndex, Position, Priority, QueueName, Status};
 
 use crate::{QueueDepth, SeenWorker, Store, StoreError, Totals};
 
@@ -89,23 +90,32 @@ impl Store {
         let spacing = totals.spacing();
         let span = RATE_MINUTES.div_ceil(spacing) * spacing;
         let end = minute / spacing * spacing;
-        for partition in self.partitions() {
+        let looks = self.partitions().into_iter().map(|partition| async move {
             let flags = partition.queue_flags().await?;
-            for queue in flags.known {
+            let depths = partition.depths(&flags.known).await?;
+            let depths: Vec<_> = depths
+                .into_iter()
+                .map(|(queue, priority, depth)| (queue.clone(), priority, depth))
+                .collect();
+            let (now, base) = (partition.standpoint().await?, partition.base_head().await?);
+            let before = partition.totals_after(end - span - 1, &now, &base).await?;
+            let after = partition.totals_after(end - 1, &now, &base).await?;
+            Ok::<_, StoreError>((flags, depths, before, after))
+        });
+        for (flags, depths, was, is) in try_join_all(looks).await? {
+            for (queue, count) in flags.parked {
+                queues.entry(queue).or_default().parked += count;
+            }
+            for (queue, priority, depth) in depths {
                 let overview = queues.entry(queue.clone()).or_default();
                 overview.paused |= flags.paused.contains_key(&queue);
-                for priority in Priority::ALL {
-                    let depth = partition.depth(&queue, priority).await?;
-                    let sum = overview.depths.entry(priority).or_default();
-                    sum.ready += depth.ready;
-                    sum.held += depth.held;
-                    sum.oldest_ms = [sum.oldest_ms, depth.oldest_ms].into_iter().flatten().min();
-                }
+                let sum = overview.depths.entry(priority).or_default();
+                sum.ready += depth.ready;
+                sum.held += depth.held;
+                sum.oldest_ms = [sum.oldest_ms, depth.oldest_ms].into_iter().flatten().min();
             }
-            let (now, base) = (partition.standpoint().await?, partition.base_head().await?);
-            let by = async |minute| partition.totals_after(minute, &now, &base).await;
-            before.add(by(end - span - 1).await?);
-            after.add(by(end - 1).await?);
+            before.add(was);
+            after.add(is);
         }
         for (queue, overview) in &mut queues {
             for event in EventType::ALL {
@@ -116,46 +126,12 @@ impl Store {
                     .insert(event.as_str(), count as f64 / span as f64);
             }
         }
-        self.count_parked(totals, &mut queues).await?;
         for (counter, count) in &totals.counts {
             if let Some(overview) = queues.get_mut(counter.queue.as_str()) {
                 *overview.by_status.entry(counter.status).or_default() += count;
             }
         }
         Ok(queues)
-    }
-
-    async fn count_parked(
-        &self,
-        totals: &Totals,
-        queues: &mut BTreeMap<QueueName, QueueOverview>,
-    ) -> Result<(), StoreError> {
-        let pending = totals
-            .counts
-            .keys()
-            .filter(|counter| counter.status == Status::Pending);
-        let kinds: Vec<(QueueName, TaskType)> = pending
-            .filter_map(|counter| {
-                Some((counter.queue.parse().ok()?, counter.task_type.parse().ok()?))
-            })
-            .collect();
-        if kinds.is_empty() {
-            return Ok(());
-        }
-        for partition in self.partitions() {
-            let mut pipe = redis::pipe();
-            for (queue, task_type) in &kinds {
-                pipe.cmd("ZCARD")
-                    .arg(partition.keys().parked(queue, task_type));
-            }
-            let counts: Vec<u64> = pipe.query_async(&mut self.link.get()).await?;
-            for ((queue, _), count) in kinds.iter().zip(counts) {
-                if let Some(overview) = queues.get_mut(queue) {
-                    overview.parked += count;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Workers of all partitions with Redis' time, ms. A worker speaks to every partition: the
@@ -190,14 +166,13 @@ impl Store {
     /// # Errors
     /// Redis is away.
     pub async fn lags(&self) -> Result<Vec<Lag>, StoreError> {
-        let mut lags = Vec::new();
-        for partition in self.partitions() {
+        let looks = self.partitions().into_iter().map(|partition| async move {
             // The checkpoint first: read later, it could be beyond the end read before.
             let checkpoint = partition.checkpoint().await?;
             let seen = partition.totals().await?.events();
             let cut = partition.base_head().await?.totals.events();
             let (end, length) = partition.log_end().await?;
-            lags.push(Lag {
+            Ok(Lag {
                 partition: partition.keys().partition(),
                 checkpoint,
                 end,
@@ -206,9 +181,9 @@ impl Store {
                 } else {
                     0
                 },
-            });
-        }
-        Ok(lags)
+            })
+        });
+        try_join_all(looks).await
     }
 
     /// Memory of each partition's log, bytes.

@@ -1,6 +1,6 @@
 //! Reading the views: lists, dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -129,16 +129,15 @@ impl Filter {
         }
     }
 
+    fn takes_kind(&self, counter: &Counter) -> bool {
+        let fits = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        fits(&self.queue, &counter.queue) && fits(&self.task_type, &counter.task_type)
+    }
+
     fn takes_counter(&self, counter: &Counter) -> bool {
-        self.takes_status(counter.status)
-            && self
-                .queue
-                .as_deref()
-                .is_none_or(|queue| counter.queue == queue)
-            && self
-                .task_type
-                .as_deref()
-                .is_none_or(|kind| counter.task_type == kind)
+        self.takes_status(counter.status) && self.takes_kind(counter)
     }
 }
 
@@ -198,15 +197,7 @@ impl Partition {
         } else if let Some(class) = &filter.error {
             vec![self.keys.error_index(class)]
         } else {
-            self.counts()
-                .await?
-                .keys()
-                .filter(|counter| filter.takes_counter(counter))
-                .map(|counter| {
-                    self.keys
-                        .index(counter.status, &counter.queue, &counter.task_type)
-                })
-                .collect()
+            self.groups(filter).await?
         };
         let mut below = below.map(ToOwned::to_owned);
         if let Some(ms) = filter.created_before_ms {
@@ -274,13 +265,11 @@ impl Partition {
             if members.is_empty() {
                 return Ok(page);
             }
-            let candidates: Vec<_> = members.iter().filter_map(|member| read(member)).collect();
-            let ids: Vec<TaskId> = candidates.iter().map(|(id, _)| *id).collect();
+            let candidates = members.iter().map(|member| Some((member, read(member)?)));
+            let candidates: Vec<_> = candidates.flatten().collect();
+            let ids: Vec<TaskId> = candidates.iter().map(|(_, (id, _))| *id).collect();
             let (records, extras) = tokio::try_join!(self.records(&ids), self.extras(&ids))?;
-            let rows = members
-                .iter()
-                .zip(candidates)
-                .zip(records.into_iter().zip(extras));
+            let rows = candidates.into_iter().zip(records.into_iter().zip(extras));
             for ((member, (id, dead_ms)), (record, extra)) in rows {
                 seen += 1;
                 if let Some(record) = record.filter(|record| filter.takes(id, record, &extra)) {
@@ -292,7 +281,7 @@ impl Partition {
                     });
                 }
                 if page.items.len() == limit || seen == MAX_CANDIDATES {
-                    page.next = Some(member.clone());
+                    page.next = Some(member.to_owned());
                     return Ok(page);
                 }
             }
@@ -321,18 +310,30 @@ impl Partition {
             .collect()
     }
 
-    async fn counts(&self) -> Result<BTreeMap<Counter, u64>, StoreError> {
+    /// The indexes that a filter reads: of each queue and type it takes, every status it takes, whether or not a task
+    /// is there now. A task that moves on meanwhile is met in its next status.
+    async fn groups(&self, filter: &Filter) -> Result<Vec<String>, StoreError> {
         let mut connection = self.link.get();
         let value: Value = redis::cmd("HGETALL")
             .arg(self.keys.counts())
             .query_async(&mut connection)
             .await?;
-        Ok(Reader("view of counts")
-            .pairs(value)?
-            .into_iter()
-            .filter_map(|(field, count)| Some((Counter::read(&field)?, count.parse().ok()?)))
-            .filter(|(_, count)| *count > 0)
-            .collect())
+        let counts = Reader("view of counts").pairs(value)?;
+        let alive = counts.iter().filter(|(_, count)| count.as_str() != "0");
+        let kinds: BTreeSet<(String, String)> = alive
+            .filter_map(|(field, _)| Counter::read(field))
+            .filter(|counter| filter.takes_kind(counter))
+            .map(|counter| (counter.queue, counter.task_type))
+            .collect();
+        let statuses = Status::ALL.into_iter();
+        let statuses: Vec<Status> = statuses
+            .filter(|status| filter.takes_status(*status))
+            .collect();
+        let indexes = kinds.iter().flat_map(|(queue, kind)| {
+            let of = |status: &Status| self.keys.index(*status, queue, kind);
+            statuses.iter().map(of).collect::<Vec<String>>()
+        });
+        Ok(indexes.collect())
     }
 
     /// Waits until the views have come to a position, at most until `deadline`; tells whether they

@@ -19,6 +19,8 @@ pub struct QueueFlags {
     pub paused: BTreeMap<QueueName, Position>,
     /// The epoch of the latest pause or resume.
     pub epochs: BTreeMap<QueueName, Position>,
+    /// How many tasks are parked, of all types.
+    pub parked: BTreeMap<QueueName, u64>,
 }
 
 impl QueueFlags {
@@ -35,6 +37,10 @@ impl QueueFlags {
                 && let (Ok(queue), Ok(epoch)) = (queue.parse(), value.parse())
             {
                 flags.epochs.insert(queue, epoch);
+            } else if let Some(queue) = field.strip_prefix("parked:")
+                && let (Ok(queue), Ok(count)) = (queue.parse(), value.parse())
+            {
+                flags.parked.insert(queue, count);
             }
         }
         flags
@@ -66,74 +72,69 @@ impl Partition {
         Ok(QueueFlags::read(&Reader("meta").pairs(value)?))
     }
 
-    /// Depth of one ready stream: its length less what the group holds. Consumer-group lag is not
-    /// used: Redis cannot tell it once an entry was deleted.
+    /// Depth of every ready stream of some queues, in two round trips whatever their number: the length less what
+    /// the group holds. Consumer-group lag is not used: Redis cannot tell it once an entry was deleted.
     ///
     /// # Errors
     /// Redis is away.
-    pub async fn depth(
+    pub async fn depths<'a>(
         &self,
-        queue: &QueueName,
-        priority: Priority,
-    ) -> Result<QueueDepth, StoreError> {
+        queues: impl IntoIterator<Item = &'a QueueName>,
+    ) -> Result<Vec<(&'a QueueName, Priority, QueueDepth)>, StoreError> {
         let reader = Reader("ready stream");
-        let key = self.keys.ready(queue, priority);
+        let places = queues.into_iter();
+        let places = places.flat_map(|queue| Priority::ALL.map(|priority| (queue, priority)));
+        let mut depths: Vec<_> = places
+            .map(|(queue, priority)| (queue, priority, QueueDepth::default()))
+            .collect();
+        if depths.is_empty() {
+            return Ok(depths);
+        }
         let mut connection = self.link.get();
         let mut pipe = redis::pipe();
         pipe.ignore_errors();
-        pipe.cmd("XLEN").arg(&key);
-        pipe.cmd("XINFO").arg("GROUPS").arg(&key);
+        for (queue, priority, _) in &depths {
+            let key = self.keys.ready(queue, *priority);
+            pipe.cmd("XLEN").arg(&key);
+            pipe.cmd("XINFO").arg("GROUPS").arg(&key);
+        }
         let answers: Vec<Value> = pipe.query_async(&mut connection).await?;
         let mut answers = answers.into_iter();
+        // A stream that is not there has no groups, and says so by an error.
         let mut next = || match answers.next() {
             None | Some(Value::ServerError(_)) => Value::Nil,
             Some(value) => value,
         };
-        let length = match next() {
-            Value::Nil => 0,
-            value => reader.number(value)?,
-        };
-        let mut held = 0;
-        let mut delivered = Position::ZERO;
-        for group in reader.list(next())? {
-            let pairs = named(reader, group)?;
-            if pairs
-                .iter()
-                .any(|(name, value)| name == "name" && value == GROUP)
-            {
-                for (name, value) in &pairs {
-                    match name.as_str() {
-                        "pending" => held = value.parse().unwrap_or(0),
-                        "last-delivered-id" => delivered = value.parse().unwrap_or(delivered),
-                        _ => {}
-                    }
-                }
+        let mut waiting = Vec::new();
+        let mut pipe = redis::pipe();
+        for (index, (queue, priority, depth)) in depths.iter_mut().enumerate() {
+            let length = match next() {
+                Value::Nil => 0,
+                value => reader.number(value)?,
+            };
+            let (held, delivered) = held(reader, next())?;
+            depth.held = held;
+            depth.ready = length.saturating_sub(held);
+            if depth.ready > 0 {
+                let key = self.keys.ready(queue, *priority);
+                let oldest = pipe.cmd("XRANGE").arg(key).arg(format!("({delivered}"));
+                oldest.arg("+").arg("COUNT").arg(1);
+                waiting.push(index);
             }
         }
-        let ready = length.saturating_sub(held);
-        let oldest_ms = if ready == 0 {
-            None
-        } else {
-            let first: Value = redis::cmd("XRANGE")
-                .arg(&key)
-                .arg(format!("({delivered}"))
-                .arg("+")
-                .arg("COUNT")
-                .arg(1)
-                .query_async(&mut connection)
-                .await?;
-            reader.entries(first)?.pop().and_then(|entry| {
+        if waiting.is_empty() {
+            return Ok(depths);
+        }
+        let oldest: Vec<Value> = pipe.query_async(&mut connection).await?;
+        for (index, entry) in waiting.into_iter().zip(oldest) {
+            let entry = reader.entries(entry)?.pop();
+            depths[index].2.oldest_ms = entry.and_then(|entry| {
                 let since = entry.fields.iter().find(|(name, _)| name == "s");
-                since
-                    .and_then(|(_, since)| since.parse().ok())
-                    .or_else(|| entry.id.parse::<Position>().ok().map(|at| at.ms))
-            })
-        };
-        Ok(QueueDepth {
-            ready,
-            held,
-            oldest_ms,
-        })
+                let since = since.and_then(|(_, since)| since.parse().ok());
+                since.or_else(|| entry.id.parse::<Position>().ok().map(|at| at.ms))
+            });
+        }
+        Ok(depths)
     }
 
     /// Makes the consumer group of ready streams where it is missing, from the beginning: what was
@@ -148,6 +149,20 @@ impl Partition {
         .await?;
         Ok(())
     }
+}
+
+/// What our group of a stream holds, and up to where it has been given.
+fn held(reader: Reader, groups: Value) -> Result<(u64, Position), StoreError> {
+    let (mut held, mut delivered) = (0, Position::ZERO);
+    for group in reader.list(groups)? {
+        let pairs: BTreeMap<String, String> = named(reader, group)?.into_iter().collect();
+        if pairs.get("name").is_some_and(|name| name == GROUP) {
+            let of = |name| pairs.get(name).map(String::as_str).unwrap_or_default();
+            held = of("pending").parse().unwrap_or(0);
+            delivered = of("last-delivered-id").parse().unwrap_or_default();
+        }
+    }
+    Ok((held, delivered))
 }
 
 /// A group of `XINFO GROUPS` as names and values; values that are neither text nor number (nil

@@ -123,7 +123,7 @@ impl Reader {
     }
 }
 
-/// An entry of a stream: id and its fields, absent where the entry was deleted.
+/// An entry of a stream: id and its fields; none where they are not text, as no entry of ours is.
 pub(crate) struct StreamEntry {
     pub(crate) id: String,
     pub(crate) fields: Vec<(String, String)>,
@@ -139,7 +139,8 @@ impl Reader {
                 let [id, fields] = self.tuple::<2>(entry)?;
                 Ok(StreamEntry {
                     id: self.text(id)?,
-                    fields: self.pairs(fields)?,
+                    // One that somebody wrote by hand must not take the others of the reply along.
+                    fields: self.pairs(fields).unwrap_or_default(),
                 })
             })
             .collect()

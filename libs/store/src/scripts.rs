@@ -142,4 +142,13 @@ impl Script {
     pub(crate) fn source(self) -> &'static str {
         &SOURCES[self as usize].code
     }
+
+    /// The same call with the script itself, for a server that does not know it yet, or no more. It learns it thereby;
+    /// in a cluster it is the one server that was asked, whatever the others are up to.
+    pub(crate) fn call_whole(self, keys: usize, fill: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
+        let mut cmd = redis::cmd("EVAL");
+        cmd.arg(self.source()).arg(keys);
+        fill(&mut cmd);
+        cmd
+    }
 }

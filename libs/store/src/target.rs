@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
-use redis::cluster::{ClusterClient, ClusterConfig};
+use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
@@ -14,7 +14,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-use crate::link::{CONNECT_TIMEOUT, KEEPALIVE, RESPONSE_TIMEOUT, manager_config};
+use crate::link::{BLOCK_PATIENCE, CONNECT_TIMEOUT, KEEPALIVE, RESPONSE_TIMEOUT, manager_config};
 
 /// The forms of an address, by what they begin with.
 const CLUSTER: &str = "+cluster://";
@@ -25,8 +25,8 @@ const SENTINEL: &str = "+sentinel://";
 pub(crate) enum Target {
     /// One server.
     Single(Arc<Client>),
-    /// A cluster, known by some of its nodes.
-    Cluster(Arc<ClusterClient>),
+    /// A cluster, known by some of its nodes; and the same for connections that block, which wait longer.
+    Cluster(Arc<ClusterClient>, Arc<ClusterClient>),
     /// The primary of a service that Sentinels watch.
     Sentinel(Arc<Mutex<SentinelClient>>),
 }
@@ -65,6 +65,12 @@ fn servers(scheme: &str, text: &str) -> RedisResult<(Vec<ConnectionInfo>, String
         .map(|host| format!("{scheme}://{user}{host}").into_connection_info())
         .collect();
     Ok((servers?, rest.to_owned()))
+}
+
+/// The hosts and ports of `[user:password@]host:port,host:port[/rest]`.
+fn hosts(text: &str) -> &str {
+    let authority = text.split('/').next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// The scheme and the user by which Sentinels are asked, by what stands behind the service.
@@ -109,19 +115,24 @@ impl Target {
         if let Some((scheme, rest)) = url.split_once(CLUSTER) {
             let (nodes, _) = servers(scheme, rest)?;
             nodes.iter().for_each(prepare_tls);
-            let client = ClusterClient::builder(nodes)
-                .tcp_settings(tcp())
-                .connection_timeout(CONNECT_TIMEOUT)
-                .response_timeout(RESPONSE_TIMEOUT)
-                // A replica that takes over needs its time; callers wait no longer than for one server.
-                .retries(4)
-                .min_retry_wait(50)
-                .max_retry_wait(500)
-                .build()?;
-            return Ok(Self::Cluster(Arc::new(client)));
+            let client = |patience| {
+                let client = ClusterClient::builder(nodes.clone())
+                    .tcp_settings(tcp())
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(patience)
+                    // A replica that takes over needs its time; callers wait no longer than for one server.
+                    .overall_response_timeout(Some(patience))
+                    .retries(4)
+                    .min_retry_wait(50)
+                    .max_retry_wait(500)
+                    .build();
+                client.map(Arc::new)
+            };
+            let (shared, alone) = (client(RESPONSE_TIMEOUT)?, client(BLOCK_PATIENCE)?);
+            return Ok(Self::Cluster(shared, alone));
         }
-        if let Some((scheme, rest)) = url.split_once(SENTINEL) {
-            let (sentinels, rest) = servers(scheme, rest)?;
+        if let Some((scheme, all)) = url.split_once(SENTINEL) {
+            let (sentinels, rest) = servers(scheme, all)?;
             let (service, options) = rest.split_once('?').unwrap_or((&rest, ""));
             let service = service.split('/').next().unwrap_or_default();
             let first = sentinels.first().filter(|_| !service.is_empty());
@@ -129,9 +140,7 @@ impl Target {
                 return Err(wrong("redis+sentinel:// ends with the name of the service"));
             };
             let (by, who) = watching(scheme, options)?;
-            let addresses = sentinels.iter().map(|sentinel| sentinel.addr().to_string());
-            let addresses: Vec<String> = addresses.collect();
-            let (watchers, _) = servers(by, &format!("{who}{}", addresses.join(",")))?;
+            let (watchers, _) = servers(by, &format!("{who}{}", hosts(all)))?;
             watchers.iter().chain([&first]).for_each(prepare_tls);
             let mut node = SentinelNodeConnectionInfo::default()
                 .set_redis_connection_info(first.redis_settings().clone())
@@ -153,7 +162,7 @@ impl Target {
     async fn server(&self) -> RedisResult<Option<Client>> {
         match self {
             Self::Single(client) => Ok(Some(Client::clone(client))),
-            Self::Cluster(_) => Ok(None),
+            Self::Cluster(..) => Ok(None),
             Self::Sentinel(sentinel) => {
                 let client = sentinel.lock().await.async_get_client().await?;
                 Ok(Some(client))
@@ -163,7 +172,7 @@ impl Target {
 
     /// A connection that is shared by many and comes back by itself, and the address of its server where it is one.
     pub(crate) async fn connect(&self) -> RedisResult<(Connection, Option<String>)> {
-        if let Self::Cluster(client) = self {
+        if let Self::Cluster(client, _) = self {
             let connection = client.get_async_connection().await?;
             return Ok((Connection::Cluster(connection), None));
         }
@@ -173,21 +182,16 @@ impl Target {
         Ok((Connection::Single(manager), Some(address)))
     }
 
-    /// A connection that nobody else uses, for commands that block for so long.
-    pub(crate) async fn connect_alone(
-        &self,
-        config: &AsyncConnectionConfig,
-        patience: std::time::Duration,
-    ) -> RedisResult<Alone> {
-        if let Self::Cluster(client) = self {
-            let config = ClusterConfig::new()
-                .set_connection_timeout(CONNECT_TIMEOUT)
-                .set_response_timeout(patience);
-            let connection = client.get_async_connection_with_config(config).await?;
-            return Ok(Alone::Cluster(connection));
+    /// A connection that nobody else uses, for commands that block, up to [`MAX_BLOCK`].
+    pub(crate) async fn connect_alone(&self) -> RedisResult<Alone> {
+        if let Self::Cluster(_, client) = self {
+            return Ok(Alone::Cluster(client.get_async_connection().await?));
         }
         let client = self.server().await?.ok_or_else(|| wrong("no server"))?;
-        let connection = client.get_multiplexed_async_connection_with_config(config);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(BLOCK_PATIENCE));
+        let connection = client.get_multiplexed_async_connection_with_config(&config);
         Ok(Alone::Single(connection.await?))
     }
 

@@ -1,5 +1,6 @@
 //! A `redis-server` of one's own.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -28,14 +29,25 @@ pub struct TestRedis {
     arguments: Vec<String>,
 }
 
+/// Ports that tests listen on: below those that Linux and macOS give to outgoing connections (from 32,768 and
+/// 49,152 on), since one of those could take a port between the look and the start, or while a server that was
+/// killed is away. The bus of a cluster, ten thousand above, is a port too.
+const PORTS: std::ops::Range<u16> = 10_240..32_000;
+
 /// A loopback port that was free a moment ago.
 ///
 /// # Panics
 /// The machine has no free port.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+    let draw = || {
+        let drawn = RandomState::new().hash_one(0) % u64::from(PORTS.end - PORTS.start);
+        PORTS.start + u16::try_from(drawn).expect("less than the range")
+    };
+    std::iter::repeat_with(draw)
+        .take(1_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// The server under test: `TEST_REDIS_SERVER` of the environment, so that the same suite runs on other

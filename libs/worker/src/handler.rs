@@ -39,11 +39,28 @@ pub(crate) trait AnyHandler: Send + Sync {
     fn run<'a>(&'a self, context: &'a Context, payload: &'a str) -> Running<'a>;
 }
 
+/// What is wrong with a payload, and where, without anything that stands in it: errors are logged, and shown where
+/// payloads are hidden.
+fn mismatch(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // These name fields of the handler's own type.
+    let own = ["missing field `", "duplicate field `"];
+    if own.iter().any(|words| text.starts_with(words)) {
+        return text;
+    }
+    // What was found stands before what was expected, and is the caller's.
+    match text.rfind(", expected ") {
+        Some(at) => text[at + 2..].to_owned(),
+        None => format!("line {} column {}", error.line(), error.column()),
+    }
+}
+
 impl<H: Handler> AnyHandler for H {
     fn run<'a>(&'a self, context: &'a Context, payload: &'a str) -> Running<'a> {
         Box::pin(async move {
             let payload = serde_json::from_str(payload).map_err(|error| {
-                let message = format!("the data is not what {} takes: {error}", H::TYPE);
+                let what = mismatch(&error);
+                let message = format!("the data is not what {} takes: {what}", H::TYPE);
                 TaskError::of_kind(ErrorKind::InvalidPayload, message)
             })?;
             let output = Handler::run(self, context, payload).await?;
@@ -59,5 +76,52 @@ impl<H: Handler> AnyHandler for H {
             }
             Ok((!json.is_null()).then_some(json))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::mismatch;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Card {
+        #[expect(dead_code, reason = "only read")]
+        number: u64,
+        #[expect(dead_code, reason = "only read")]
+        kind: Option<Kind>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Debit,
+    }
+
+    #[test]
+    fn a_payload_that_does_not_fit_is_not_quoted() {
+        for (payload, told) in [
+            (r#"{"number": "4111"}"#, "expected u64 at line 1 column 17"),
+            (
+                r#"{"number": "4111, expected"}"#,
+                "expected u64 at line 1 column 27",
+            ),
+            (
+                r#"{"4111": 1}"#,
+                "expected `number` or `kind` at line 1 column 7",
+            ),
+            (
+                r#"{"number": 1, "kind": "4111"}"#,
+                "expected `debit` at line 1 column 28",
+            ),
+            ("{}", "missing field `number` at line 1 column 2"),
+            (r#"{"number": 4111"#, "line 1 column 15"),
+        ] {
+            let error = serde_json::from_str::<Card>(payload).unwrap_err();
+            assert_eq!(mismatch(&error), told, "{payload}");
+            assert!(!mismatch(&error).contains("4111"));
+        }
     }
 }

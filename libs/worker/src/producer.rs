@@ -193,7 +193,11 @@ impl Producer {
                     tell(batch, &outcomes);
                     return Ok(outcomes.into_iter().map(refusal).collect());
                 }
-                Err(StoreError::Unavailable(_)) if began.elapsed() < PATIENCE => {
+                // Written, or perhaps written: the same ids again make no second task, and wait once more for what
+                // DURABILITY asks for.
+                Err(StoreError::Unavailable(_) | StoreError::Unconfirmed { .. })
+                    if began.elapsed() < PATIENCE =>
+                {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(1));
                 }

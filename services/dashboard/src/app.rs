@@ -134,8 +134,13 @@ pub struct App {
 /// Time for requests on their way when it stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// What a form takes beside the data of a task, bytes.
+const REST_OF_FORM: u64 = 64 * 1_024;
+
 fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
     let gate = state.gate.clone();
+    // Each byte of the data is three at most in a form.
+    let most = 3 * state.submit.max_payload as u64 + REST_OF_FORM;
     Route::new()
         .at("/", get(pages::overview_page))
         .at("/tasks", get(pages::tasks_page))
@@ -164,7 +169,7 @@ fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
         .at("/assets/icon.svg", get(assets::icon))
         .at("/health/live", get(assets::alive))
         .data(state)
-        .around(move |next, request| guard::guard(hosts, gate.clone(), next, request))
+        .around(move |next, request| guard::guard(most, hosts, gate.clone(), next, request))
         .boxed()
 }
 

@@ -7,7 +7,7 @@ use poem::http::header::{self, HeaderValue};
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
-use taskweir_runtime::listen::HostGuard;
+use taskweir_runtime::listen::{HostGuard, is_own};
 
 use crate::gate::Gate;
 use crate::{layout, url};
@@ -23,31 +23,24 @@ const HEADERS: [(&str, &str); 4] = [
     ("x-frame-options", "DENY"),
 ];
 
-/// Whether a form was sent by a page of ours. Browsers say where a post comes from; programs
-/// without these headers are no browsers and carry nobody's session.
-fn is_own(request: &Request) -> bool {
-    let text = |name: &str| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-    };
-    match (text("sec-fetch-site"), text("origin"), text("host")) {
-        (Some(site), _, _) => site == "same-origin" || site == "none",
-        (None, Some(origin), Some(host)) => origin
-            .split_once("://")
-            .is_some_and(|(_, from)| from == host),
-        (None, Some(_), None) => false,
-        (None, None, _) => true,
-    }
-}
-
 /// What is shown to everybody.
 fn is_open(path: &str) -> bool {
     path == url::SIGN_IN || path == "/health/live" || path.starts_with("/assets/")
 }
 
+/// How long a form is, as its sender says and is held to; `None` where it does not say.
+fn length(request: &Request) -> Option<u64> {
+    match request.header("content-length") {
+        Some(length) => length.parse().ok(),
+        // Neither a length nor chunks: no body at all.
+        None if !request.headers().contains_key("transfer-encoding") => Some(0),
+        None => None,
+    }
+}
+
+/// `most` is the length of the longest form, bytes: forms are read whole.
 pub(crate) async fn guard<E>(
+    most: u64,
     hosts: HostGuard,
     gate: Gate,
     next: Arc<E>,
@@ -57,17 +50,22 @@ where
     E: Endpoint,
     E::Output: IntoResponse,
 {
-    let foreign = if !hosts.allows(request.header("host")) {
-        Some("this dashboard listens on loopback and answers only to localhost")
-    } else if request.method() == Method::POST && !is_own(&request) {
-        Some("this form was sent from another site")
+    let refused = if !hosts.allows(request.header("host")) {
+        let why = "this dashboard listens on loopback and answers only to localhost";
+        Some((StatusCode::FORBIDDEN, why))
+    } else if request.method() == Method::POST && !is_own(request.headers()) {
+        let why = "this form was sent from another site";
+        Some((StatusCode::FORBIDDEN, why))
+    } else if request.method() == Method::POST && length(&request).is_none_or(|long| long > most) {
+        let why = "this form is longer than any that fits";
+        Some((StatusCode::PAYLOAD_TOO_LARGE, why))
     } else {
         None
     };
     let open = is_open(request.uri().path());
     let visitor = gate.visitor(&request);
-    let mut response = if let Some(why) = foreign {
-        layout::problem(StatusCode::FORBIDDEN, why)
+    let mut response = if let Some((status, why)) = refused {
+        layout::problem(status, why)
     } else if visitor.is_none() && !open {
         StatusCode::SEE_OTHER
             .with_header(header::LOCATION, url::SIGN_IN)
@@ -104,36 +102,4 @@ where
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(response)
-}
-
-#[cfg(test)]
-mod tests {
-    use poem::Request;
-
-    use super::is_own;
-
-    fn request(headers: &[(&'static str, &str)]) -> bool {
-        let mut builder = Request::builder();
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        is_own(&builder.finish())
-    }
-
-    #[test]
-    fn forms_of_other_sites_are_told_by_their_headers() {
-        assert!(request(&[]));
-        assert!(request(&[("sec-fetch-site", "same-origin")]));
-        assert!(!request(&[("sec-fetch-site", "cross-site")]));
-        assert!(!request(&[("sec-fetch-site", "same-site")]));
-        assert!(request(&[
-            ("origin", "http://localhost:5001"),
-            ("host", "localhost:5001")
-        ]));
-        assert!(!request(&[
-            ("origin", "http://evil.example"),
-            ("host", "localhost:5001")
-        ]));
-        assert!(!request(&[("origin", "null"), ("host", "localhost:5001")]));
-    }
 }

@@ -3,6 +3,7 @@
 use poem::Request;
 use poem::http::Method;
 use taskweir_runtime::access::{ApiKeys, Caller, Limiter, Role};
+use taskweir_runtime::listen::is_own;
 
 use crate::problem::ApiError;
 
@@ -38,6 +39,13 @@ impl Gate {
     /// Who calls, if they may.
     pub(crate) fn admit(&self, request: &Request) -> Result<Caller, ApiError> {
         let needed = needed(request.method(), request.uri().path());
+        // A page of any site can have a browser send a request without a key, and a key it does not have.
+        let changes = needed.is_some_and(|needed| needed > Role::Viewer);
+        if self.keys.is_empty() && changes && !is_own(request.headers()) {
+            return Err(ApiError::forbidden(
+                "this was sent by a page of another site",
+            ));
+        }
         let Some(needed) = needed.filter(|_| !self.keys.is_empty()) else {
             return Ok(Caller::anonymous());
         };

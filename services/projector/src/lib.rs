@@ -54,12 +54,17 @@ pub struct App {
 impl App {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let loops = TaskTracker::new();
-        for partition in self.store.partitions() {
+        // All of them before the first begins: a part that comes later would take back that we are ready.
+        let parts = self.store.partitions().into_iter().map(|partition| {
             let number = partition.keys().partition().0;
             let part = self
                 .readiness
                 .part(format!("projection of partition {number}"));
+            (partition, part)
+        });
+        let parts: Vec<_> = parts.collect();
+        let loops = TaskTracker::new();
+        for (partition, part) in parts {
             loops.spawn(run::run(partition, part, stop.clone()));
         }
         tracing::info!("projector runs");

@@ -66,41 +66,35 @@ pub struct App {
 impl App {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let loops = TaskTracker::new();
-        for partition in self.store.partitions() {
+        // All of them before the first begins: a part that comes later would take back that we are ready.
+        let parts = self.store.partitions().into_iter().map(|partition| {
             let number = partition.keys().partition().0;
             let part = |role: &str| self.readiness.part(format!("{role} of partition {number}"));
-            loops.spawn(promoter::run(
-                partition.clone(),
-                part("promotion"),
-                stop.clone(),
-            ));
-            loops.spawn(expirer::run(
-                partition.clone(),
-                part("expiry"),
-                stop.clone(),
-            ));
+            let roles = ["promotion", "expiry", "retention", "redelivery"].map(part);
+            (partition, roles)
+        });
+        let parts: Vec<_> = parts.collect();
+        let operations = self.readiness.part("bulk operations");
+        let loops = TaskTracker::new();
+        for (partition, [promotion, expiry, retention, redelivery]) in parts {
+            loops.spawn(promoter::run(partition.clone(), promotion, stop.clone()));
+            loops.spawn(expirer::run(partition.clone(), expiry, stop.clone()));
             loops.spawn(trimmer::run(
                 self.store.clone(),
                 partition.clone(),
                 self.retention_ms,
-                part("retention"),
+                retention,
                 stop.clone(),
             ));
-            let janitor = part("redelivery");
             loops.spawn(janitor::run(
                 self.store.clone(),
                 partition,
                 self.lease,
-                janitor,
+                redelivery,
                 stop.clone(),
             ));
         }
-        loops.spawn(operator::run(
-            self.store.clone(),
-            self.readiness.part("bulk operations".to_owned()),
-            stop.clone(),
-        ));
+        loops.spawn(operator::run(self.store.clone(), operations, stop.clone()));
         tracing::info!("scheduler runs");
         loops.close();
         loops.wait().await;

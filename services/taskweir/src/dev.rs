@@ -51,7 +51,14 @@ pub async fn run() -> anyhow::Result<()> {
         "a port number",
     )?;
     if !told {
-        let started = OwnRedis::start(usual).await?;
+        let started = tokio::select! {
+            started = OwnRedis::start(usual) => started?,
+            // It may read a large file for long; it has nothing to lose.
+            () = process.stop.cancelled() => {
+                process.end().await;
+                return Ok(());
+            }
+        };
         settings.redis.url = started.url();
         own = Some(started);
     }

@@ -58,7 +58,7 @@ impl Process {
     }
 
     /// Serves probes and metrics where `METRICS_ADDR` says so.
-    fn probe(&self, readiness: Readiness) -> anyhow::Result<()> {
+    async fn probe(&self, readiness: Readiness) -> anyhow::Result<()> {
         if let Some(address) = admin::address(&self.env)? {
             let keys = ApiKeys::from_env(&self.env)?;
             let serving = admin::serve(
@@ -67,7 +67,8 @@ impl Process {
                 self.metrics.clone(),
                 readiness,
                 self.stop.clone(),
-            );
+            )
+            .await?;
             let stop = self.stop.clone();
             self.beside.spawn(async move {
                 if let Err(error) = serving.await {
@@ -95,41 +96,40 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
                 let config = taskweir_dashboard::Config::from_env(env)?;
                 // Its own HTTP tells how it goes on from there.
                 let readiness = Readiness::new(Duration::MAX);
-                process.probe(readiness.clone())?;
+                process.probe(readiness.clone()).await?;
                 config.serve(readiness.part("dashboard"), stop).await?;
             }
             Service::Worker => {
                 let app = taskweir_worker_service::Config::from_env(env)?.build()?;
-                process.probe(app.readiness())?;
+                process.probe(app.readiness()).await?;
                 app.run(stop).await?;
             }
             Service::Projector => {
                 let config = taskweir_projector::Config::from_env(env)?;
                 let readiness = Readiness::default();
-                process.probe(readiness.clone())?;
+                process.probe(readiness.clone()).await?;
                 config.build(readiness).await?.run(stop).await;
             }
             Service::Scheduler => {
                 let config = taskweir_scheduler::Config::from_env(env)?;
                 let readiness = Readiness::default();
-                process.probe(readiness.clone())?;
+                process.probe(readiness.clone()).await?;
                 config.build(readiness).await?.run(stop).await;
             }
         }
         anyhow::Ok(())
     };
     // A worker gives back what it runs; the others have nothing to lose while they still connect.
-    if service == Service::Worker {
-        work.await?;
+    let worked = if service == Service::Worker {
+        work.await
     } else {
-        tokio::pin!(work);
         tokio::select! {
-            result = &mut work => result?,
-            () = connecting_abandoned(&stopped) => {}
+            result = work => result,
+            () = connecting_abandoned(&stopped) => Ok(()),
         }
-    }
+    };
     process.end().await;
-    Ok(())
+    worked
 }
 
 /// Completes a while after the stop: a service that still waits for Redis is then left.

@@ -1,16 +1,16 @@
 -- cancel: ends waiting tasks at once; asks the worker of a running one. The nonce makes a repeat
 -- answer the first outcome.
--- KEYS  log, due, expiry, then per task: record, data, ready stream, parked set, signal list of its
+-- KEYS  log, due, expiry, meta, then per task: record, data, ready stream, parked set, signal list of its
 --       worker, unique key (its record where it has none)
 -- ARGV  group, retention ms, then per task:
 --       id, nonce, expected status, expected work entry, body of Cancelled or CancelRequested, signal
 -- Returns per task: 'cancelled' | 'requested' | 'changed' (decide again)
 local log, due, group, retention = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 allow_when_full(log)
-local out, a, k = {}, 2, 3
+local out, a, k = {}, 2, 4
 while ARGV[a + 1] do
   local id, record = ARGV[a + 1], KEYS[k + 1]
-  local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'x', 'c')
+  local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'x', 'c', 'q')
   local version = (r[2] or 0) + 1
   if r[6] and string.sub(r[6], 1, #ARGV[a + 2] + 1) == ARGV[a + 2] .. ':' then
     out[#out + 1] = string.sub(r[6], #ARGV[a + 2] + 2)
@@ -26,7 +26,7 @@ while ARGV[a + 1] do
     if r[1] ~= 'pending' then
       redis.call('ZREM', due, id)
     elseif r[4] == 'parked' then
-      redis.call('ZREM', KEYS[k + 4], id)
+      count_parked(KEYS[4], r[7], -redis.call('ZREM', KEYS[k + 4], id))
     else
       drop_entry(KEYS[k + 3], group, r[4])
     end

@@ -1,11 +1,11 @@
 -- expire: ends tasks that were not started in time.
--- KEYS  log, expiry, due, then per task: record, data, ready stream, parked set, unique key (its record where none)
+-- KEYS  log, expiry, due, meta, then per task: record, data, ready stream, parked set, unique key (its record where none)
 -- ARGV  group, retention ms, then per task: id
 -- Returns per task: 'done' | 'early' | 'absent' (not in expiry) | 'stale' (it has started or ended; removed)
 local log, expiry, due, group, retention = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 allow_when_full(log)
 local now = now_ms(log)
-local out, k = {}, 3
+local out, k = {}, 4
 for a = 3, #ARGV do
   local id, record = ARGV[a], KEYS[k + 1]
   local at = redis.call('ZSCORE', expiry, id)
@@ -15,12 +15,12 @@ for a = 3, #ARGV do
     out[#out + 1] = 'early'
   else
     redis.call('ZREM', expiry, id)
-    local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'a')
+    local r = redis.call('HMGET', record, 's', 'v', 'e', 'w', 'a', 'q')
     if (r[1] == 'scheduled' or r[1] == 'pending') and not r[5] then
       if r[1] == 'scheduled' then
         redis.call('ZREM', due, id)
       elseif r[4] == 'parked' then
-        redis.call('ZREM', KEYS[k + 4], id)
+        count_parked(KEYS[4], r[6], -redis.call('ZREM', KEYS[k + 4], id))
       else
         drop_entry(KEYS[k + 3], group, r[4])
       end

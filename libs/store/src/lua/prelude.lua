@@ -55,6 +55,13 @@ local function drop_entry(stream, group, entry)
   redis.call('XACK', stream, group, entry)
   redis.call('XDEL', stream, entry)
 end
+-- How many tasks of a queue are parked, whatever their types: kept beside the sets, for the limit of the queue.
+local function parked_in(meta, queue)
+  return math.max(0, tonumber(redis.call('HGET', meta, 'parked:' .. queue) or 0))
+end
+local function count_parked(meta, queue, by)
+  if by ~= 0 then redis.call('HINCRBY', meta, 'parked:' .. queue, by) end
+end
 -- Frees a unique key, if this task holds it. A task without one passes its record's key.
 local function free_unique(unique, record, id)
   if unique ~= record and redis.call('GET', unique) == id then redis.call('DEL', unique) end

@@ -1,7 +1,7 @@
 -- submit: makes tasks. Repeats are harmless: an id that exists answers where it began, an idempotency
 -- key that was used answers the task it made.
 -- KEYS  log, due, tick, meta, expiry, ready stream × 3 per queue (high, normal, low),
---       then per task: record, data, parked set, unique key, idempotency key (its record where it has none)
+--       then per task: record, data, unique key, idempotency key (its record where it has none)
 -- ARGV  Q, most ready and parked tasks of a queue (0 = any, -1 = no memory left for any), queue name × Q, then per task:
 --       id, queue (1..Q), stream (1..3Q), body of Submitted, type, priority, limits, 'ready' | 'later',
 --       delay ms, run-at ms (0 = none), payload for the ready entry, payload for the data key,
@@ -15,16 +15,17 @@ local log, due, tick, meta, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local queues, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local out, length = {}, {}
 for q = 1, queues do redis.call('HSETNX', meta, 'queue:' .. ARGV[2 + q], '1') end
-local function is_full(q, parked)
+local function is_full(q)
   if most == 0 then return false end
   if not length[q] then
     length[q] = redis.call('XLEN', KEYS[3 + 3 * q]) + redis.call('XLEN', KEYS[4 + 3 * q]) + redis.call('XLEN', KEYS[5 + 3 * q])
+      + parked_in(meta, ARGV[2 + q])
   end
-  return length[q] + redis.call('ZCARD', parked) >= most
+  return length[q] >= most
 end
 local a, k = 2 + queues, 5 + 3 * queues
 while ARGV[a + 1] do
-  local id, q, record, unique, idem = ARGV[a + 1], tonumber(ARGV[a + 2]), KEYS[k + 1], KEYS[k + 4], KEYS[k + 5]
+  local id, q, record, unique, idem = ARGV[a + 1], tonumber(ARGV[a + 2]), KEYS[k + 1], KEYS[k + 3], KEYS[k + 4]
   local used = idem ~= record and redis.call('GET', idem)
   local first = redis.call('HGET', record, 'o')
   local holder = unique ~= record and redis.call('GET', unique)
@@ -38,7 +39,7 @@ while ARGV[a + 1] do
     out[#out + 1] = {'duplicate', holder}
   elseif most == -1 then
     out[#out + 1] = {'over', 0}
-  elseif is_full(q, KEYS[k + 3]) then
+  elseif is_full(q) then
     out[#out + 1] = {'full', length[q]}
   else
     local kind, stored = ARGV[a + 5], ARGV[a + 12]
@@ -69,6 +70,6 @@ while ARGV[a + 1] do
     if idem ~= record then redis.call('SET', idem, id .. ' ' .. ARGV[a + 15], 'PX', 86400000) end
     out[#out + 1] = {'accepted', position}
   end
-  a, k = a + 16, k + 5
+  a, k = a + 16, k + 4
 end
 return out

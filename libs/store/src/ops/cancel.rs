@@ -39,10 +39,11 @@ impl Partition {
             return Ok(Vec::new());
         }
         let reply = self
-            .eval(Script::Cancel, 3 + 6 * batch.len(), |cmd| {
+            .eval(Script::Cancel, 4 + 6 * batch.len(), |cmd| {
                 cmd.arg(self.keys.log())
                     .arg(self.keys.due())
-                    .arg(self.keys.expiry());
+                    .arg(self.keys.expiry())
+                    .arg(self.keys.meta());
                 for Cancellation { id, record, .. } in batch {
                     let task = &record.task;
                     let worker = record.holder.as_ref().map_or("", |holder| holder.worker());

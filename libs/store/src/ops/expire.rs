@@ -46,7 +46,7 @@ impl Partition {
             .query_async(&mut connection)
             .await?;
         let now = time.0 * 1_000 + time.1 / 1_000;
-        let mut ids: Vec<TaskId> = Vec::new();
+        let (mut ids, mut strangers) = (Vec::new(), Vec::new());
         for (id, score) in reader.pairs(first)? {
             let at: f64 = score
                 .parse()
@@ -54,11 +54,12 @@ impl Partition {
             if at as u64 >= now {
                 break;
             }
-            ids.push(
-                id.parse()
-                    .map_err(|_| reader.error("a member is no task id"))?,
-            );
+            match id.parse::<TaskId>() {
+                Ok(id) => ids.push(id),
+                Err(_) => strangers.push(id),
+            }
         }
+        self.drop_strangers(&self.keys.expiry(), &strangers).await?;
         self.look_up(&ids).await
     }
 
@@ -83,10 +84,11 @@ impl Partition {
             return Ok(Vec::new());
         }
         let reply = self
-            .eval(Script::Expire, 3 + 5 * batch.len(), |cmd| {
+            .eval(Script::Expire, 4 + 5 * batch.len(), |cmd| {
                 cmd.arg(self.keys.log())
                     .arg(self.keys.expiry())
-                    .arg(self.keys.due());
+                    .arg(self.keys.due())
+                    .arg(self.keys.meta());
                 for Expiring { id, record } in batch {
                     cmd.arg(self.keys.task(*id)).arg(self.keys.data(*id));
                     match record {

@@ -62,10 +62,11 @@ impl Partition {
             holder: None,
         })
         .body();
-        let keys = 1 + streams.len() + 2 * batch.len();
+        let keys = 2 + streams.len() + 2 * batch.len();
         let reply = self
             .eval(Script::Park, keys, |cmd| {
-                cmd.arg(self.keys.log()).arg(streams.keys());
+                cmd.arg(self.keys.log()).arg(self.keys.meta());
+                cmd.arg(streams.keys());
                 for task in batch {
                     let queue = &streams.get(task.stream).queue;
                     cmd.arg(self.keys.task(task.id));
@@ -125,12 +126,13 @@ impl Partition {
         };
         let streams: Vec<usize> = priorities.into_iter().map(stream).collect();
         let reply = self
-            .eval(Script::Unpark, 2 + set.len() + ids.len(), |cmd| {
-                cmd.arg(self.keys.log()).arg(&parked).arg(set.keys());
+            .eval(Script::Unpark, 3 + set.len() + ids.len(), |cmd| {
+                cmd.arg(self.keys.log()).arg(self.keys.meta());
+                cmd.arg(&parked).arg(set.keys());
                 for id in &ids {
                     cmd.arg(self.keys.task(*id));
                 }
-                cmd.arg(set.len());
+                cmd.arg(set.len()).arg(queue.as_str());
                 for (id, stream) in ids.iter().zip(&streams) {
                     cmd.arg(id.to_string()).arg(lua_index(*stream));
                 }

@@ -47,7 +47,7 @@ impl Partition {
             .query_async(&mut connection)
             .await?;
         let now = time.0 * 1_000 + time.1 / 1_000;
-        let mut due = Vec::new();
+        let (mut due, mut strangers) = (Vec::new(), Vec::new());
         let mut next = None;
         for (id, score) in reader.pairs(first)? {
             let at = score
@@ -57,11 +57,12 @@ impl Partition {
                 next = Some(at.saturating_sub(now));
                 break;
             }
-            let id: TaskId = id
-                .parse()
-                .map_err(|_| reader.error("a member is no task id"))?;
-            due.push(id);
+            match id.parse::<TaskId>() {
+                Ok(id) => due.push(id),
+                Err(_) => strangers.push(id),
+            }
         }
+        self.drop_strangers(&self.keys.due(), &strangers).await?;
         let mut pipe = redis::pipe();
         for id in &due {
             pipe.cmd("HMGET").arg(self.keys.task(*id)).arg(&["q", "p"]);

@@ -139,8 +139,8 @@ impl Partition {
             .map(|submission| prepare(&mut queues, &submission.spec))
             .collect();
         let streams = StreamSet::of_queues(&self.keys, &queues);
-        let keys = 5 + streams.len() + 5 * batch.len();
-        let over_budget = self.is_over_budget().await?;
+        let keys = 5 + streams.len() + 4 * batch.len();
+        let over_budget = self.is_over_budget().await;
         let reply = self
             .eval_durably(Script::Submit, keys, |cmd| {
                 cmd.arg(self.keys.log())
@@ -151,16 +151,13 @@ impl Partition {
                     .arg(streams.keys());
                 for (
                     Submission {
-                        id,
-                        spec,
-                        idempotency,
+                        id, idempotency, ..
                     },
                     ready,
                 ) in batch.iter().zip(&prepared)
                 {
                     let record = self.keys.task(*id);
                     cmd.arg(&record).arg(self.keys.data(*id));
-                    cmd.arg(self.keys.parked(&spec.queue, &spec.task_type));
                     cmd.arg(self.keys.unique_or(ready.unique.as_deref(), *id));
                     match idempotency {
                         Some(idempotency) => cmd.arg(self.keys.idempotency(&idempotency.key)),

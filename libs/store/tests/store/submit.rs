@@ -97,12 +97,14 @@ async fn each_class_has_its_stream() {
     let bench = Bench::new().await;
     for priority in Priority::ALL {
         bench.submit_with(|spec| spec.priority = priority).await;
-        let depth = bench
-            .partition
-            .depth(&"default".parse().unwrap(), priority)
-            .await
-            .unwrap();
-        assert_eq!((depth.ready, depth.held), (1, 0));
+    }
+    let queues = ["default", "never-seen"].map(|name| name.parse().unwrap());
+    let depths = bench.partition.depths(&queues).await.unwrap();
+    assert_eq!(depths.len(), 6);
+    for (queue, _, depth) in depths {
+        let there = u64::from(**queue == *"default");
+        assert_eq!((depth.ready, depth.held), (there, 0));
+        assert_eq!(depth.oldest_ms.is_some(), there == 1);
     }
 }
 

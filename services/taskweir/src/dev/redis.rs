@@ -170,13 +170,14 @@ async fn spawn(port: u16, data: &Path) -> anyhow::Result<Child> {
         .stderr(Stdio::null())
         .spawn()
         .context("redis-server is not installed: run `make dev`, or set REDIS_URL")?;
+    // Before it answers: were we killed while it reads a large file, the next run must find it.
+    std::fs::write(data.join(PORT_FILE), port.to_string())?;
     wait_up(port, &mut child).await?;
     // Whoever answers must be ours: our own server may have lost the race for the port.
     if holder(port, data).await != Holder::Ours {
         child.kill().await.ok();
         bail!("port {port} was taken by another Redis");
     }
-    std::fs::write(data.join(PORT_FILE), port.to_string())?;
     Ok(child)
 }
 

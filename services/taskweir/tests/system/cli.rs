@@ -301,6 +301,7 @@ async fn every_subcommand_lists_its_environment() {
 fn a_service_that_cannot_start_says_why() {
     let redis = TestRedis::start();
     let url = redis.url();
+    let taken = format!("127.0.0.1:{}", redis.port());
     let refusal = |service: &str, env: &[(&str, &str)]| {
         let mut all = vec![("REDIS_URL", url.as_str())];
         all.extend(env);
@@ -312,6 +313,16 @@ fn a_service_that_cannot_start_says_why() {
     assert!(said.contains(r#"WORKER_CONCURRENCY is "many""#), "{said}");
     let said = refusal("gateway", &[("GATEWAY_ADDR", "0.0.0.0:0")]);
     assert!(said.contains("not loopback"), "{said}");
+    for service in ["worker", "projector", "scheduler", "dashboard"] {
+        let own = ("DASHBOARD_ADDR", "127.0.0.1:0");
+        let said = refusal(service, &[("METRICS_ADDR", "0.0.0.0:0"), own]);
+        assert!(said.contains("METRICS_ADDR is 0.0.0.0:0"), "{said}");
+        let said = refusal(service, &[("METRICS_ADDR", &taken), own]);
+        assert!(
+            said.contains(&format!("cannot listen on {taken}")),
+            "{said}"
+        );
+    }
     let output = run(
         &["migrate"],
         &[("REDIS_URL", url.as_str()), ("PARTITIONS", "3")],

@@ -64,6 +64,18 @@ async fn old_and_new_programs_work_side_by_side_over_a_migration() {
     })
     .await;
     assert_eq!(fleet.get("/health").await["layout_version"], 2);
+    let old_migration = command(Path::new("/"))
+        .args(["migrate", "--json"])
+        .env("REDIS_URL", fleet.redis.url())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&old_migration.stdout);
+    assert!(
+        old_migration.status.success()
+            && said.contains(r#""from":2"#)
+            && said.contains(r#""to":2"#),
+        "its migration finds nothing to do: {said}"
+    );
     let _old_again = fleet.spawn("worker", &[("WORKER_QUEUES", "again")]);
     for queue in ["default", "old", "new", "again"] {
         ids.extend(fleet.submit_batch(&vec![task(queue); 50]).await);
