@@ -59,7 +59,9 @@ pub use memory::MemoryUse;
 pub use migrate::migrate;
 pub use migrate::{LAYOUT_VERSION, LayoutError, MigrateOptions, Migrated};
 pub use operate::Ran;
-pub use operation::{MAX_OPERATIONS, Operation, OperationKind, OperationState, Order, StopOutcome};
+pub use operation::{
+    COUNTING, MAX_OPERATIONS, Operation, OperationKind, OperationState, Order, StopOutcome,
+};
 pub use ops::ClaimedWork;
 pub use ops::{
     ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, Cut,

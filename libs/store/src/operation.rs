@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::Value;
 use serde::{Deserialize, Serialize};
-use taskweir_domain::{Actor, TaskId};
+use taskweir_domain::{Actor, Status, TaskId};
 
 use crate::reply::Reader;
 use crate::scripts::Script;
@@ -17,7 +17,7 @@ pub const MAX_OPERATIONS: usize = 100;
 /// How long an ended operation can be looked at.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Longest count before an operation begins.
-const COUNTING: Duration = Duration::from_secs(2);
+pub const COUNTING: Duration = Duration::from_secs(2);
 const WHAT: &str = "operation";
 
 /// What is done to each task.
@@ -41,7 +41,51 @@ impl OperationKind {
     pub const fn is_of_dead(self) -> bool {
         matches!(self, Self::DlqRetry | Self::DlqDelete)
     }
+
+    /// Checks that a filter is one of this kind: one that asks for what such tasks do not have must not be taken for
+    /// one that asks for less.
+    ///
+    /// # Errors
+    /// Tells the part that does not fit, and why.
+    pub fn check(self, filter: &Filter) -> Result<(), (&'static str, &'static str)> {
+        let wrong = |status: &Status| {
+            if self.is_of_dead() {
+                *status != Status::Failed
+            } else {
+                status.is_final() || *status == Status::Failed
+            }
+        };
+        if filter.statuses.iter().any(wrong) {
+            return Err(("status", "tasks of this status are none that this is for"));
+        }
+        if !self.is_of_dead() {
+            for (name, limit) in [
+                ("failed_after", filter.failed_after_ms),
+                ("failed_before", filter.failed_before_ms),
+            ] {
+                if limit.is_some() {
+                    return Err((name, "only dead letters gave up at a time"));
+                }
+            }
+        }
+        let label = filter.label.as_ref();
+        let label = label.map(|(name, value)| name.len() + value.len());
+        let texts = [
+            ("queue", &filter.queue),
+            ("type", &filter.task_type),
+            ("error", &filter.error),
+            ("worker", &filter.worker),
+            ("q", &filter.text),
+        ];
+        let lengths = texts.map(|(name, text)| (name, text.as_ref().map(String::len)));
+        let mut lengths = lengths.into_iter().chain([("label", label)]);
+        let long = lengths.find(|(_, length)| length.is_some_and(|length| length > MAX_TEXT));
+        long.map_or(Ok(()), |(name, _)| Err((name, "is too long")))
+    }
 }
+
+/// Longest part of a filter, bytes: operations are kept, and every part of one is as short as a name.
+const MAX_TEXT: usize = 1_024;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +220,7 @@ impl Store {
         self.partitions().remove(0)
     }
 
-    /// Counts what an operation would change.
+    /// Counts what an operation would change, as far as that is possible within `patience`.
     ///
     /// # Errors
     /// Redis is away.
@@ -184,8 +228,9 @@ impl Store {
         &self,
         kind: OperationKind,
         filter: &Filter,
+        patience: Duration,
     ) -> Result<(u64, bool), StoreError> {
-        self.count(&bounded(kind, filter, None), kind.is_of_dead(), COUNTING)
+        self.count(&bounded(kind, filter, None), kind.is_of_dead(), patience)
             .await
     }
 
@@ -205,7 +250,7 @@ impl Store {
         for partition in self.partitions() {
             asked_ms = asked_ms.max(partition.log_end().await?.0.ms);
         }
-        let (matching, exact) = self.matching(kind, &filter).await?;
+        let (matching, exact) = self.matching(kind, &filter, COUNTING).await?;
         let order = Order {
             kind,
             filter,
@@ -217,16 +262,23 @@ impl Store {
         let registry = self.registry();
         let id = self.mint_in(registry.keys.partition());
         let body = serde_json::to_string(&order).expect("strings and numbers");
-        let reply = registry
-            .eval(Script::OperationCreate, 4, |cmd| {
+        let create = async || {
+            let created = registry.eval(Script::OperationCreate, 4, |cmd| {
                 cmd.arg(registry.keys.log())
                     .arg(registry.keys.operation(id));
                 cmd.arg(registry.keys.operations())
                     .arg(registry.keys.operations_running());
                 cmd.arg(id.to_string()).arg(MAX_OPERATIONS);
                 cmd.arg(&body).arg(matching);
-            })
-            .await?;
+            });
+            created.await
+        };
+        // A reply may have been lost: the same id again changes nothing, while a person who asks again would have
+        // two operations.
+        let reply = match create().await {
+            Err(error) if error.is_transient() => create().await?,
+            reply => reply?,
+        };
         if Reader(WHAT).text(reply)? == "many" {
             return Ok(None);
         }

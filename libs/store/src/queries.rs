@@ -144,6 +144,8 @@ impl Filter {
 /// A sorted list of members over several sorted sets, newest first.
 struct Scan {
     sources: Vec<String>,
+    /// Members looked at per round trip and source.
+    chunk: usize,
     /// The member to go on below; `None` = from the newest.
     below: Option<String>,
     floor: Option<String>,
@@ -166,14 +168,14 @@ impl Scan {
         let mut pipe = redis::pipe();
         for key in &self.sources {
             pipe.cmd("ZREVRANGEBYLEX").arg(key).arg(&max).arg(&min);
-            pipe.arg("LIMIT").arg(0).arg(CHUNK);
+            pipe.arg("LIMIT").arg(0).arg(self.chunk);
         }
         let mut connection = partition.link.get();
         let found: Vec<Vec<String>> = pipe.query_async(&mut connection).await?;
         let mut members: Vec<String> = found.into_iter().flatten().collect();
         members.sort_unstable_by(|a, b| b.cmp(a));
         members.dedup();
-        members.truncate(CHUNK);
+        members.truncate(self.chunk);
         if let Some(last) = members.last() {
             self.below = Some(last.clone());
         }
@@ -204,11 +206,25 @@ impl Partition {
             let ceiling = TaskId::floor(ms).to_string();
             below = Some(below.map_or(ceiling.clone(), |member| member.min(ceiling)));
         }
-        let floor = filter
+        let mut floor = filter
             .created_after_ms
             .map(|ms| TaskId::floor(ms).to_string());
+        // A whole id is looked up, however old it is.
+        let whole = filter.text.as_ref().map(|text| text.to_uppercase());
+        if let Some(id) = whole.filter(|text| text.parse::<TaskId>().is_ok()) {
+            // `~` sorts behind every character of an id.
+            let above = format!("{id}~");
+            below = Some(below.map_or(above.clone(), |member| member.min(above)));
+            floor = Some(floor.map_or(id.clone(), |member| member.max(id)));
+        }
         let scan = Scan {
             sources,
+            // Where every member of the indexes passes, no more are needed than are shown.
+            chunk: if filter.is_counted() {
+                limit.clamp(1, CHUNK)
+            } else {
+                CHUNK
+            },
             below,
             floor,
         };
@@ -241,6 +257,7 @@ impl Partition {
         }
         let scan = Scan {
             sources: vec![self.keys.dead()],
+            chunk: CHUNK,
             below,
             floor: filter.failed_after_ms.map(edge),
         };

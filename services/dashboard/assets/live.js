@@ -32,9 +32,30 @@
     var at = document.activeElement;
     return at && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) && document.getElementById("page").contains(at);
   }
+  // What is read aloud changes rarely; the seconds are for the eye.
+  status.textContent = "";
+  var state = status.appendChild(document.createElement("span"));
+  var age = status.appendChild(document.createElement("span"));
+  age.setAttribute("aria-hidden", "true");
+  function tell(text) { if (state.textContent !== text) state.textContent = text; }
   function say() {
-    status.textContent = paused ? "paused" : "updated " + Math.round((Date.now() - fresh) / 1000) + " s ago";
+    tell(paused ? "paused" : "live");
+    age.textContent = paused ? "" : ", updated " + Math.round((Date.now() - fresh) / 1000) + " s ago";
   }
+  // Elements without an id are known by what they are and say, and by which of those alike they are.
+  function named(root, selector) {
+    var seen = {};
+    var found = new Map();
+    root.querySelectorAll(selector).forEach(function (element) {
+      var to = element.getAttribute("href") || (element.form && element.form.getAttribute("action")) || "";
+      var label = element.tagName === "DETAILS" ? element.querySelector("summary").textContent : element.textContent;
+      var name = element.id || [element.tagName, to, label].join("|");
+      seen[name] = (seen[name] || 0) + 1;
+      found.set(name + "|" + seen[name], element);
+    });
+    return found;
+  }
+  var FOCUSABLE = "a[href], button, summary, input, select, textarea, [tabindex]";
   // Whether somebody has put something into a field and not sent it yet.
   function edited(field) {
     if (field.options) return true;
@@ -44,9 +65,9 @@
     var next = new DOMParser().parseFromString(text, "text/html").getElementById("page");
     if (!next || busy()) return;
     var old = document.getElementById("page");
-    var open = [];
-    old.querySelectorAll("details").forEach(function (d) { if (d.id) open.push([d.id, d.open]); });
-    var focus = document.activeElement && document.activeElement.id;
+    var open = named(old, "details");
+    var focus = null;
+    named(old, FOCUSABLE).forEach(function (element, name) { if (element === document.activeElement) focus = name; });
     var typed = [];
     old.querySelectorAll("input[id], textarea[id], select[id]").forEach(function (field) {
       if (edited(field)) typed.push([field.id, field.value, field.checked]);
@@ -54,9 +75,8 @@
     var scrolls = [];
     old.querySelectorAll(".scroll, pre").forEach(function (box) { scrolls.push([box.scrollLeft, box.scrollTop]); });
     old.replaceWith(next);
-    open.forEach(function (was) {
-      var again = document.getElementById(was[0]);
-      if (again) again.open = was[1];
+    named(next, "details").forEach(function (again, name) {
+      if (open.has(name)) again.open = open.get(name).open;
     });
     typed.forEach(function (was) {
       var again = document.getElementById(was[0]);
@@ -65,7 +85,7 @@
     next.querySelectorAll(".scroll, pre").forEach(function (box, at) {
       if (scrolls[at]) { box.scrollLeft = scrolls[at][0]; box.scrollTop = scrolls[at][1]; }
     });
-    var kept = focus && document.getElementById(focus);
+    var kept = focus && named(next, FOCUSABLE).get(focus);
     if (kept) kept.focus({ preventScroll: true });
   }
   function refresh() {
@@ -77,7 +97,7 @@
         return answer.text();
       })
       .then(function (text) { swap(text); fresh = Date.now(); say(); })
-      .catch(function () { status.textContent = "the dashboard does not answer; trying again"; })
+      .catch(function () { tell("the dashboard does not answer; trying again"); age.textContent = ""; })
       .then(function () { asking = false; });
   }
   function listen() {

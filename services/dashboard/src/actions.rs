@@ -147,6 +147,11 @@ pub(crate) async fn submit(
         Err(error) if matches!(*error, StoreError::OutOfMemory) => {
             ("", "Redis is out of memory".to_owned())
         }
+        // Sent again, it would be a second task.
+        Err(error) if matches!(*error, StoreError::Unconfirmed(_)) => (
+            "",
+            format!("{error}. The task is among the latest: look there before you submit it again"),
+        ),
         Err(_) => return Err(poem::Error::from_status(StatusCode::SERVICE_UNAVAILABLE)),
     };
     let field = field.to_owned();
@@ -268,7 +273,7 @@ pub(crate) async fn bulk(
     let refused = |why: String| poem::Error::from_string(why, StatusCode::UNPROCESSABLE_ENTITY);
     let kind =
         kind_of(&wanted.kind).ok_or_else(|| refused("there is no such operation".to_owned()))?;
-    let filter = wanted.asked.filter().map_err(refused)?;
+    let filter = wanted.asked.bulk_filter(kind).map_err(refused)?;
     let reason = Some(wanted.reason.trim().to_owned()).filter(|reason| !reason.is_empty());
     if reason
         .as_ref()

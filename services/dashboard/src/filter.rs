@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use taskweir_domain::parse_rfc3339_ms;
-use taskweir_store::Filter;
+use taskweir_store::{Filter, OperationKind};
 
 use crate::url;
 
@@ -77,6 +77,14 @@ impl Asked {
         })
     }
 
+    /// The filter of an operation on all that match.
+    pub(crate) fn bulk_filter(&self, kind: OperationKind) -> Result<Filter, String> {
+        let filter = self.filter()?;
+        let refused = |(name, why): (&str, &str)| format!("{}: {why}", name.replace('_', " "));
+        kind.check(&filter).map_err(refused)?;
+        Ok(filter)
+    }
+
     /// Its parts by name, those that say something.
     pub(crate) fn parts(&self) -> Vec<(&'static str, &str)> {
         let all = [
@@ -119,7 +127,32 @@ impl Asked {
 mod tests {
     use taskweir_domain::Status;
 
+    use taskweir_store::OperationKind;
+
     use super::Asked;
+
+    #[test]
+    fn a_filter_that_does_not_fit_an_operation_is_no_filter_for_all() {
+        let window = Asked {
+            failed_after: "2026-01-31T03:12".to_owned(),
+            ..Asked::default()
+        };
+        assert!(window.bulk_filter(OperationKind::DlqRetry).is_ok());
+        let why = window.bulk_filter(OperationKind::TasksCancel).unwrap_err();
+        assert!(why.contains("failed after"), "{why}");
+        let completed = Asked {
+            status: "completed".to_owned(),
+            ..Asked::default()
+        };
+        for kind in [OperationKind::DlqRetry, OperationKind::TasksCancel] {
+            assert!(completed.bulk_filter(kind).is_err());
+        }
+        let long = Asked {
+            q: "x".repeat(2_000),
+            ..Asked::default()
+        };
+        assert!(long.bulk_filter(OperationKind::DlqDelete).is_err());
+    }
 
     #[test]
     fn an_address_is_a_filter_and_back() {

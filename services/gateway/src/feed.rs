@@ -9,7 +9,7 @@ use serde_json::Value;
 use taskweir_domain::{Position, TaskId};
 use taskweir_store::{LogEntry, Partition, Store, StoreError};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
 /// Events that a listener may be behind before it is dropped.
@@ -18,6 +18,10 @@ const BEHIND: usize = 16_384;
 const BATCH: usize = 1_000;
 /// Longest wait for an event.
 const IDLE_MS: u64 = 2_000;
+/// Listeners that read at once to catch up.
+const CATCHING_UP: usize = 4;
+/// Listeners of a gateway.
+const MOST: usize = 1_000;
 /// Tasks whose queue and type a reader remembers.
 const REMEMBERED: usize = 100_000;
 
@@ -37,11 +41,14 @@ type At = watch::Sender<Option<Position>>;
 
 struct Shared {
     store: Store,
-    sender: broadcast::Sender<Arc<Heard>>,
+    /// `None`: retention cut what the readers had not read.
+    sender: broadcast::Sender<Option<Arc<Heard>>>,
     at: Vec<At>,
     /// Who begins or ends to listen does so with this in hand, so that no reader stops in between.
     door: Mutex<()>,
     wake: Notify,
+    /// Who catches up reads by turns: submits go over the same connection.
+    catching_up: Semaphore,
     readers: TaskTracker,
 }
 
@@ -120,15 +127,20 @@ impl Feed {
             at: partitions.iter().map(|_| At::new(None)).collect(),
             door: Mutex::default(),
             wake: Notify::new(),
+            catching_up: Semaphore::new(CATCHING_UP),
             readers: TaskTracker::new(),
         });
         for (index, partition) in partitions.into_iter().enumerate() {
-            // They end with the runtime.
             shared
                 .readers
                 .spawn(read(Arc::downgrade(&shared), index, partition));
         }
         Self(shared)
+    }
+
+    /// Whether as many listen as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.sender.receiver_count() >= MOST
     }
 
     /// Listens from positions on, one per partition; `None` = from now.
@@ -221,12 +233,20 @@ async fn step(
     let Some(last) = read.last else {
         return partition.await_event(at, IDLE_MS).await;
     };
+    let base = partition.base_head().await?.position;
+    if base > at {
+        // Away from Redis for long: some of what comes after `at` may be gone. Who listens comes back with the place
+        // it had, and is told.
+        shared.at[index].send_replace(Some(base));
+        shared.sender.send(None).ok();
+        return Ok(());
+    }
     let heard = kinds.name(partition, read.entries).await?;
     // First the place, then the events: whoever begins to listen in between hears an event twice rather
     // than never, and knows by its position which ones it had.
     shared.at[index].send_replace(Some(last));
     for heard in heard {
-        shared.sender.send(Arc::new(heard)).ok();
+        shared.sender.send(Some(Arc::new(heard))).ok();
     }
     Ok(())
 }
@@ -236,7 +256,7 @@ pub(crate) struct Listener {
     feed: Feed,
     /// Up to where it has heard, by partition.
     pub(crate) at: Vec<Position>,
-    receiver: broadcast::Receiver<Arc<Heard>>,
+    receiver: broadcast::Receiver<Option<Arc<Heard>>>,
     /// The partition whose log it reads to catch up; `None` once it has.
     catching_up: Option<usize>,
     ready: std::vec::IntoIter<Heard>,
@@ -266,7 +286,7 @@ impl Listener {
                 continue;
             }
             let heard = match self.receiver.recv().await {
-                Ok(heard) => heard,
+                Ok(heard) => heard?,
                 // It missed some while it caught up, and reads those from the log too.
                 Err(RecvError::Lagged(_)) if !self.has_heard => {
                     self.catching_up = Some(0);
@@ -300,7 +320,10 @@ impl Listener {
             self.catching_up = Some(index + 1);
             return Ok(true);
         }
+        // Never closed.
+        let turn = self.feed.0.catching_up.acquire().await;
         let read = partition.read_log(from, BATCH).await?;
+        drop(turn);
         // It comes back with its `Last-Event-ID`, and is told.
         if partition.base_head().await?.position > from {
             return Ok(false);
@@ -377,7 +400,7 @@ mod tests {
         let first = listener.next().await.expect("an event");
         for seq in 0..=BEHIND as u64 {
             let position = Position { ms: 1, seq };
-            listener.feed.0.sender.send(heard(0, position)).ok();
+            listener.feed.0.sender.send(Some(heard(0, position))).ok();
         }
         let second = listener.next().await.expect("an event");
         let third = listener.next().await.expect("and not the end");
@@ -396,6 +419,31 @@ mod tests {
             redis.cli(&["HSET", &base, "position", &end.to_string()]),
             "1"
         );
+        assert!(listener.next().await.is_none(), "no gap without a word");
+    }
+
+    #[tokio::test]
+    async fn who_hears_a_reader_that_retention_overtook_is_let_go() {
+        let (redis, partition, mut listener) = listener().await;
+        for _ in 0..3 {
+            assert!(listener.next().await.is_some());
+        }
+        // The reader was away while events came and went.
+        let later = Position {
+            ms: partition.log_end().await.expect("a log").0.ms + 60_000,
+            seq: 0,
+        };
+        let add = |at: &str| {
+            let fields = ["t", "Progressed.1", "i", "", "n", "1", "b", "", "d", "{}"];
+            let log = partition.keys().log();
+            redis.cli(&[&["XADD", &log, at], &fields[..]].concat())
+        };
+        let base = partition.keys().base();
+        assert_eq!(
+            redis.cli(&["HSET", &base, "position", &later.to_string()]),
+            "1"
+        );
+        assert!(!add(&format!("{}-1", later.ms)).is_empty());
         assert!(listener.next().await.is_none(), "no gap without a word");
     }
 }

@@ -174,7 +174,7 @@ pub(crate) enum ApiError {
     /// A field cannot be taken.
     #[oai(status = 422)]
     Fields(ProblemJson),
-    /// The queue is as long as it may be, the memory budget is reached, or too many wrong keys came.
+    /// The queue is as long as it may be, the memory budget is reached, too many wrong keys came, or too many listen.
     #[oai(status = 429)]
     TooMany(ProblemJson),
     /// Something is broken inside; it is logged.
@@ -337,6 +337,14 @@ impl ApiError {
 
     pub(crate) fn too_many_failures() -> Self {
         let detail = "too many wrong keys came from this address; wait a minute";
+        Self::TooMany(ProblemJson::new(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            detail,
+        )))
+    }
+
+    pub(crate) fn too_many_listeners() -> Self {
+        let detail = "as many listen to this gateway as may; ask another one, or later";
         Self::TooMany(ProblemJson::new(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             detail,

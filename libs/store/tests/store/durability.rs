@@ -85,7 +85,7 @@ async fn without_its_replica_nothing_is_acknowledged_and_a_repeat_makes_one_task
 
 #[tokio::test]
 async fn a_disk_is_waited_for_where_the_server_can() {
-    let redis = TestRedis::start_with(Persistence::Aof, &[]);
+    let redis = TestRedis::start_with(Persistence::Aof, &["--appendfsync", "everysec"]);
     let settings = settings(&redis);
     migrate(&settings, MigrateOptions { partitions: 1 })
         .await
@@ -111,8 +111,17 @@ async fn a_disk_is_waited_for_where_the_server_can() {
                 idempotency: None,
             };
             let partition = store.partition_of(id).unwrap();
-            let outcome = partition.submit(&[submission]).await.unwrap().remove(0);
+            let batch = [submission];
+            let outcome = partition.submit(&batch).await.unwrap().remove(0);
             assert!(matches!(outcome, SubmitOutcome::Accepted(_)));
+            // What is never synced is never confirmed: the answer waits, and is none.
+            assert_eq!(redis.cli(&["CONFIG", "SET", "appendfsync", "no"]), "OK");
+            let error = partition.submit(&batch).await.unwrap_err();
+            let wanted = Durability::Fsync(0);
+            assert!(
+                matches!(error, StoreError::Unconfirmed(found) if found == wanted),
+                "{error}"
+            );
             // Without a file there is no disk to wait for.
             assert_eq!(redis.cli(&["CONFIG", "SET", "appendonly", "no"]), "OK");
             let refused = Store::connect(&settings, wanting("fsync"))

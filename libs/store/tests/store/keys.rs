@@ -241,6 +241,55 @@ async fn a_crash_between_reservation_and_submit_is_healed_by_the_repeat() {
 }
 
 #[tokio::test]
+async fn a_queue_is_full_of_parked_tasks_too_whatever_their_types() {
+    let bench = Bench::limited(taskweir_store::Limits {
+        max_queue_length: 3 * 256,
+        ..Default::default()
+    })
+    .await;
+    let most = 3 * 256 / bench.store.partition_count();
+    let one = async |task_type: String| {
+        let mut spec = bench.spec();
+        spec.task_type = task_type.parse().unwrap();
+        let submission = Submission {
+            id: bench.mint(),
+            spec,
+            idempotency: None,
+        };
+        let outcomes = bench.partition.submit(&[submission]).await.unwrap();
+        outcomes[0]
+    };
+    let streams = &bench.streams;
+    for number in 0..most {
+        let outcome = one(format!("odd-{}", number % 7)).await;
+        assert!(matches!(outcome, SubmitOutcome::Accepted(_)), "{number}");
+        // Nobody knows it: it leaves its stream.
+        let claimed = bench.claim("w", 1).await;
+        let parking: Vec<_> = claimed
+            .into_iter()
+            .map(|claimed| {
+                let work = claimed.work.unwrap();
+                taskweir_store::Parking {
+                    id: work.id,
+                    task_type: work.task_type,
+                    stream: claimed.stream,
+                    entry: claimed.entry,
+                }
+            })
+            .collect();
+        bench.partition.park(streams, &parking).await.unwrap();
+    }
+    assert_eq!(one("odd-8".to_owned()).await, SubmitOutcome::Full);
+    // Some are known after all: they are ready, and count as that.
+    let (queue, known) = ("default".parse().unwrap(), "odd-0".parse().unwrap());
+    let back = bench.partition.unpark(&queue, &known, 100).await.unwrap();
+    assert!(!back.is_empty());
+    assert_eq!(one("odd-0".to_owned()).await, SubmitOutcome::Full);
+    let parked = bench.partition.queue_flags().await.unwrap().parked;
+    assert_eq!(parked[&queue], (most - back.len()) as u64);
+}
+
+#[tokio::test]
 async fn a_full_queue_takes_no_more_and_drains() {
     let bench = Bench::limited(taskweir_store::Limits {
         max_queue_length: 3,

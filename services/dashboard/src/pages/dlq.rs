@@ -10,6 +10,7 @@ use serde::Deserialize;
 use taskweir_store::{Item, OperationKind};
 
 use super::failed;
+use super::tasks::NONE_YET;
 use crate::app::State;
 use crate::components::{
     ago, bulk_link, dlq_buttons, summary_strip, task_link, text_field, time_field,
@@ -176,7 +177,9 @@ pub(crate) async fn dlq_page(
         (summary_strip(&totals))
         @if let Some(said) = said { div.card.notice role="status" { (said) } }
         (form(&asked))
-        @if page.items.is_empty() {
+        @if page.items.is_empty() && page.next.is_some() {
+            div.scroll { div.empty { (NONE_YET) } }
+        } @else if page.items.is_empty() {
             div.scroll { div.empty {
                 @if asked.is_empty() { "Nothing has given up. Tasks come here after their last retry, or at once by a fatal error." }
                 @else { "No dead letter passes this filter." }

@@ -1,5 +1,7 @@
 //! What is being done to many tasks at once, and how far is it?
 
+use std::time::Duration;
+
 use maud::{Markup, html};
 use poem::http::StatusCode;
 use poem::web::{Data, Path, Query};
@@ -145,6 +147,9 @@ pub(crate) async fn operation_page(
     ))
 }
 
+/// How long the page counts: it must not take long, and the operation itself counts anew.
+const GLANCE: Duration = Duration::from_millis(30);
+
 /// Which operation somebody thinks of.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -162,8 +167,9 @@ pub(crate) async fn bulk_page(
     let refused = |why: String| poem::Error::from_string(why, StatusCode::UNPROCESSABLE_ENTITY);
     let kind =
         kind_of(&thought.kind).ok_or_else(|| refused("there is no such operation".to_owned()))?;
-    let filter = asked.filter().map_err(refused)?;
-    let (matching, exact) = state.store.matching(kind, &filter).await.map_err(failed)?;
+    let filter = asked.bulk_filter(kind).map_err(refused)?;
+    let counting = state.store.matching(kind, &filter, GLANCE);
+    let (matching, exact) = counting.await.map_err(failed)?;
     let totals = state.store.totals().await.ok();
     let parts = asked.parts();
     let body = html! {
@@ -187,7 +193,7 @@ pub(crate) async fn bulk_page(
             label for="reason" { "Reason, for the histories" }
             input #reason name="reason" maxlength="500" size="50";
             p {
-                button.danger[kind != OperationKind::DlqRetry] type="submit" disabled[matching == 0] { (verb(kind)) ": " (matching) }
+                button.danger[kind != OperationKind::DlqRetry] type="submit" disabled[matching == 0 && exact] { (verb(kind)) ": " (matching) @if !exact { " or more" } }
                 " " a.button.quiet href=(if kind.is_of_dead() { asked.url(url::DLQ, "status", "") } else { asked.url(url::TASKS, "", "") }) { "Not now" }
             }
         }

@@ -18,6 +18,9 @@ use crate::gate::Visitor;
 use crate::{layout, url};
 
 const PAGE: usize = 50;
+/// What an empty page says that is not the last one: a call looks at 5,000 tasks.
+pub(super) const NONE_YET: &str =
+    "None among those looked at so far. There are older ones: go on with Older.";
 /// Queues and types named beside the list.
 const NAMED: usize = 12;
 
@@ -185,8 +188,9 @@ pub(crate) async fn tasks_page(
     let body = html! {
         (choices(&totals, &asked))
         (form(&asked))
-        @if !page.items.is_empty() { p.actions { (bulk(visitor, &asked)) } }
-        (task_table("Newest first.", &page.items, now_ms, "No task passes this filter."))
+        @if !page.items.is_empty() || page.next.is_some() { p.actions { (bulk(visitor, &asked)) } }
+        @let nothing = if page.next.is_some() { NONE_YET } else { "No task passes this filter." };
+        (task_table("Newest first.", &page.items, now_ms, nothing))
         @if let Some(cursor) = &page.next {
             p { a.button.quiet href=(asked.url(url::TASKS, "cursor", cursor)) { "Older" } }
         }

@@ -24,6 +24,9 @@ pub(crate) struct Events;
 /// A comment is sent so often, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A listener to whom nothing was sent for so long is told how far the log has been heard.
+const PLACE_EVERY: Duration = Duration::from_secs(10);
+
 /// An event of the log.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -48,6 +51,35 @@ pub(super) struct LogEvent {
     /// Position of every partition, for `Last-Event-ID`.
     #[oai(skip)]
     id: String,
+    /// It tells where the log is, and of no event.
+    #[oai(skip)]
+    is_place: bool,
+}
+
+impl LogEvent {
+    /// What tells a listener how far it has heard where nothing it wants comes: without it, it would come back to
+    /// where it was long ago, or to no place at all.
+    fn place(at: &[Position]) -> Self {
+        Self {
+            position: String::new(),
+            kind: String::new(),
+            time: String::new(),
+            task: None,
+            version: None,
+            queue: None,
+            task_type: None,
+            detail: Any(Value::Null),
+            id: position::show_all(at),
+            is_place: true,
+        }
+    }
+
+    fn into_sent(self) -> Event {
+        if self.is_place {
+            return Event::message("{}").event_type("position").id(self.id);
+        }
+        Event::message(self.to_json_string()).id(self.id)
+    }
 }
 
 /// What a listener wants to hear.
@@ -85,24 +117,45 @@ fn show(heard: &Heard, at: &[Position], redaction: &Redaction) -> LogEvent {
         task_type: heard.task_type.clone(),
         detail: Any(detail),
         id: position::show_all(at),
+        is_place: false,
     }
 }
 
-fn stream(
+/// What a listener is sent.
+struct Sending {
     listener: Listener,
     wanted: Wanted,
     redaction: Redaction,
-) -> BoxStream<'static, LogEvent> {
-    let state = (listener, wanted, redaction);
-    stream::unfold(state, async |(mut listener, wanted, redaction)| {
+    /// When it is told where the log is, unless it hears an event before.
+    place_at: tokio::time::Instant,
+}
+
+impl Sending {
+    /// The next event that is wanted, or a place; `None` where the listener is too far behind: it comes back with its
+    /// `Last-Event-ID`.
+    async fn next(&mut self) -> Option<LogEvent> {
         loop {
-            // A listener that is too far behind is let go; it comes back with its `Last-Event-ID`.
-            let heard = listener.next().await?;
-            if wanted.takes(&heard) {
-                let event = show(&heard, &listener.at, &redaction);
-                return Some((event, (listener, wanted, redaction)));
+            let heard = tokio::time::timeout_at(self.place_at, self.listener.next()).await;
+            let event = match heard {
+                Ok(heard) => {
+                    let heard = heard?;
+                    let wanted = self.wanted.takes(&heard);
+                    wanted.then(|| show(&heard, &self.listener.at, &self.redaction))
+                }
+                Err(_) => None,
+            };
+            if event.is_some() || tokio::time::Instant::now() >= self.place_at {
+                self.place_at = tokio::time::Instant::now() + PLACE_EVERY;
+                return Some(event.unwrap_or_else(|| LogEvent::place(&self.listener.at)));
             }
         }
+    }
+}
+
+fn stream(sending: Sending) -> BoxStream<'static, LogEvent> {
+    stream::unfold(sending, async |mut sending| {
+        let event = sending.next().await?;
+        Some((event, sending))
     })
     .boxed()
 }
@@ -112,7 +165,8 @@ impl Events {
     /// Listen to the log
     ///
     /// Server-sent events from now on, or from `Last-Event-ID` on without a gap. Each `id` is the position
-    /// of every partition. A listener that is too slow is let go, and resumes where it was.
+    /// of every partition. A listener that is too slow is let go, and resumes where it was. Where nothing comes that
+    /// it wants, events of the kind `position` tell how far it has heard, by their `id` alone.
     #[oai(path = "/events", method = "get", operation_id = "listen")]
     async fn listen(
         &self,
@@ -151,14 +205,23 @@ impl Events {
                 }
             }
         }
-        let listener = state.feed.listen(from).await?;
-        let wanted = Wanted { queue, task, kind };
-        let events = stream(listener, wanted, state.redaction.clone());
-        Ok(EventStream::new(events)
+        if state.feed.is_full() {
+            return Err(ApiError::too_many_listeners());
+        }
+        // Who says where it was knows a place already.
+        let place_in = if from.is_some() {
+            PLACE_EVERY
+        } else {
+            Duration::ZERO
+        };
+        let sending = Sending {
+            listener: state.feed.listen(from).await?,
+            wanted: Wanted { queue, task, kind },
+            redaction: state.redaction.clone(),
+            place_at: tokio::time::Instant::now() + place_in,
+        };
+        Ok(EventStream::new(stream(sending))
             .keep_alive(KEEP_ALIVE)
-            .to_event(|event| {
-                let id = event.id.clone();
-                Event::message(event.to_json_string()).id(id)
-            }))
+            .to_event(LogEvent::into_sent))
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use taskweir_domain::{Actor, Status, TaskId, format_ms};
 use taskweir_runtime::access::Caller;
 use taskweir_store::{
-    Filter, MAX_OPERATIONS, Operation as Stored, OperationKind, OperationState, StopOutcome,
+    COUNTING, Filter, MAX_OPERATIONS, Operation as Stored, OperationKind, OperationState,
+    StopOutcome,
 };
 
 use super::Tag;
@@ -310,6 +311,8 @@ pub(crate) fn read(kind: OperationKind, text: &str) -> Result<Wanted, ApiError> 
     }
     let mut filter = params.read()?;
     filter.statuses = status.into_iter().collect();
+    kind.check(&filter)
+        .map_err(|(field, why)| ApiError::field(field, why))?;
     Ok(Wanted {
         filter,
         dry_run: dry_run.unwrap_or(false),
@@ -326,7 +329,7 @@ pub(super) async fn bulk(
 ) -> Result<BulkAnswer, ApiError> {
     let wanted = read(kind, text)?;
     if wanted.dry_run {
-        let (matching, exact) = state.store.matching(kind, &wanted.filter).await?;
+        let (matching, exact) = state.store.matching(kind, &wanted.filter, COUNTING).await?;
         return Ok(BulkAnswer::Counted(Json(DryRun {
             dry_run: true,
             matching,

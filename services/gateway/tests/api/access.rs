@@ -96,6 +96,52 @@ async fn idempotency_keys_are_each_keys_own() {
 }
 
 #[tokio::test]
+async fn pages_of_other_sites_change_nothing_where_there_are_no_keys() {
+    let bench = Bench::with_env(1, &[]).await;
+    let status = async |method: Method, path: &str, site: &str| {
+        let call = bench.call(method, path).header("sec-fetch-site", site);
+        call.send().await.unwrap().status().as_u16()
+    };
+    for (method, path) in [
+        (Method::POST, "/queues/mail/pause"),
+        (Method::POST, "/tasks"),
+        (Method::DELETE, "/operations/x"),
+    ] {
+        assert_eq!(status(method, path, "cross-site").await, 403, "{path}");
+    }
+    assert_eq!(
+        status(Method::POST, "/queues/mail/pause", "same-origin").await,
+        200
+    );
+    assert_eq!(status(Method::GET, "/stats", "cross-site").await, 200);
+    let origin = bench.call(Method::POST, "/queues/mail/resume");
+    let origin = origin.header("origin", "http://evil.example");
+    assert_eq!(origin.send().await.unwrap().status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn with_keys_the_key_is_what_no_other_site_has() {
+    let bench = Bench::with_env(1, &[("TASKWEIR_API_KEYS", KEYS)]).await;
+    let call = bench.call(Method::POST, "/queues/mail/pause");
+    let call = call.header("sec-fetch-site", "cross-site");
+    let call = call.header("authorization", "Bearer ann-runs-the-place");
+    assert_eq!(call.send().await.unwrap().status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_method_that_nobody_knows_is_no_series_of_its_own() {
+    let bench = Bench::with_env(1, &[]).await;
+    for word in ["BREW", "WHEN"] {
+        let method = Method::from_bytes(word.as_bytes()).unwrap();
+        bench.call(method, "/tasks").send().await.unwrap();
+    }
+    let metrics = bench.call(Method::GET, "/metrics").send().await.unwrap();
+    let text = metrics.text().await.unwrap();
+    assert!(text.contains(r#"method="other""#), "{text}");
+    assert!(!text.contains("BREW") && !text.contains("WHEN"), "{text}");
+}
+
+#[tokio::test]
 async fn guessing_is_rationed() {
     let bench = Bench::with_env(1, &[("TASKWEIR_API_KEYS", KEYS)]).await;
     for _ in 0..10 {

@@ -14,6 +14,8 @@ use crate::bench::{Bench, json};
 struct Ear {
     response: Response,
     buffer: String,
+    /// How far it was told that it has heard, where nothing came that it wants.
+    place: Option<String>,
 }
 
 impl Ear {
@@ -28,6 +30,7 @@ impl Ear {
         Self {
             response,
             buffer: String::new(),
+            place: None,
         }
     }
 
@@ -45,7 +48,12 @@ impl Ear {
                     lines.find_map(|line| line.strip_prefix(name).map(ToOwned::to_owned))
                 };
                 let found = line("id: ").zip(line("data: "));
+                let is_place = line("event: ").as_deref() == Some("position");
                 self.buffer = rest.to_owned();
+                if is_place {
+                    self.place = found.map(|(id, _)| id);
+                    continue;
+                }
                 if let Some((id, data)) = found {
                     return Some((id, serde_json::from_str(&data).unwrap()));
                 }
@@ -221,6 +229,28 @@ async fn one_reader_serves_all_who_listen() {
     // If each read by itself, it would be twenty times as much.
     assert!(together < alone + EVENTS, "{told:?}");
     assert_eq!(connections, connections_together);
+}
+
+#[tokio::test]
+async fn who_has_heard_nothing_yet_knows_where_to_go_on() {
+    let bench = Bench::new().await;
+    let from = bench.submit(r#"{"type":"echo","queue":"mail"}"#).await;
+    let mut ear = Ear::at(&bench, "/events?queue=mail", None).await;
+    let told = tokio::time::timeout(Duration::from_secs(20), async {
+        while ear.place.is_none() {
+            // Nothing it wants comes: only the place ends this wait.
+            let heard = tokio::time::timeout(Duration::from_millis(100), ear.next()).await;
+            assert!(heard.is_err(), "{heard:?}");
+        }
+    });
+    told.await.expect("it is told where it is");
+    let place = ear.place.take();
+    drop(ear);
+    let missed = bench.submit(r#"{"type":"echo","queue":"mail"}"#).await;
+    assert_ne!(from, missed);
+    let mut again = Ear::at(&bench, "/events?queue=mail", place.as_deref()).await;
+    let (_, event) = again.next().await;
+    assert_eq!(event["task"], missed.as_str());
 }
 
 #[tokio::test]

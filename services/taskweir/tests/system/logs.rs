@@ -48,6 +48,14 @@ async fn each_step_is_one_line_with_its_fields_and_no_payload_is_in_any() {
         .submit(&json!({ "type": "fail", "data": { "password": SECRET, "fatal": true } }))
         .await;
     fleet.reaches(&bad, "failed", Duration::from_secs(20)).await;
+    // Data that the handler cannot read is not quoted either.
+    let odd = fleet
+        .submit(&json!({ "type": "sleep", "data": { "seconds": SECRET } }))
+        .await;
+    let odd = fleet.reaches(&odd, "failed", Duration::from_secs(20)).await;
+    assert_eq!(odd["error"]["kind"], "invalid_payload");
+    let why = odd["error"]["message"].as_str().unwrap();
+    assert!(why.contains("expected") && !why.contains(SECRET), "{why}");
     assert!(worker.stop().await.success());
     let lines = lines(&written);
     let life = |id: &str| -> Vec<(String, u64)> {

@@ -137,6 +137,15 @@ async fn entries_written_by_hand_are_skipped_counted_once_and_named_in_the_healt
     add(&ready, &["hello", "world"]);
     add(&ready, &["i", "not an id", "t", "echo", "s", "", "d", "1"]);
     add(&keys.log(), &["hello", "world"]);
+    // Bytes that are no text, which must not take what is read with them along.
+    for key in [&ready, &keys.log()] {
+        let add = "return redis.call('XADD', KEYS[1], '*', 'i', '\\255\\254', 't', '\\255')";
+        let id = fleet.redis.cli(&["EVAL", add, "1", key]);
+        assert!(id.contains('-'), "{id}");
+    }
+    for key in [keys.due(), keys.expiry()] {
+        assert_eq!(fleet.redis.cli(&["ZADD", &key, "1", "no id"]), "1");
+    }
     // Five fields, and a task that nobody made.
     let id = fleet.store.mint().to_string();
     add(
@@ -144,13 +153,23 @@ async fn entries_written_by_hand_are_skipped_counted_once_and_named_in_the_healt
         &["t", "Started.1", "i", &id, "n", "2", "b", "1-1", "d", "{}"],
     );
     let _worker = fleet.spawn("worker", &[]);
+    let due = json!({ "type": "fail", "data": { "times": 1 }, "retry": { "initial_delay": 0.1 } });
+    let due = fleet.submit(&due).await;
+    fleet
+        .reaches(&due, "completed", Duration::from_secs(20))
+        .await;
+    let late = json!({ "type": "echo", "queue": "nobody", "expires_in": 0.1 });
+    let late = fleet.submit(&late).await;
+    fleet
+        .reaches(&late, "expired", Duration::from_secs(20))
+        .await;
     let task = fleet.submit(&json!({ "type": "echo", "data": 1 })).await;
     fleet
         .reaches(&task, "completed", Duration::from_secs(20))
         .await;
     let health = eventually("all are counted", async || {
         let health = fleet.get("/health").await;
-        let malformed = json!({ "log": 2, "ready:default": 2 });
+        let malformed = json!({ "log": 3, "ready:default": 3 });
         (health["malformed"] == malformed).then_some(health)
     })
     .await;
@@ -158,7 +177,7 @@ async fn entries_written_by_hand_are_skipped_counted_once_and_named_in_the_healt
     let troubles = health["troubles"].to_string();
     for place in ["in log", "in ready:default"] {
         assert!(
-            troubles.contains(&format!("2 malformed entries {place}")),
+            troubles.contains(&format!("3 malformed entries {place}")),
             "{troubles}"
         );
     }
