@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 /// How long the system has, once healed, to bring every task to its end.
-const SETTLE: Duration = Duration::from_secs(90);
+const SETTLE: Duration = Duration::from_secs(180);
 
 /// The same where it was broken on purpose: it may never come to rest.
 const SETTLE_BROKEN: Duration = Duration::from_secs(10);

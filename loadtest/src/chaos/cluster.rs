@@ -17,7 +17,7 @@ use super::plan::Role;
 use super::process::{Process, free_port};
 use super::proxy::Proxy;
 use super::server::{Server, WRITEBACK};
-use crate::checker::{Claim, Evidence, Tap, Window};
+use crate::checker::{Back, Claim, Evidence, Tap, Window};
 
 /// Lease of every worker, s: short, so that a run sees many redeliveries.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub(crate) struct Cluster {
     url: std::sync::Mutex<String>,
     gateways: Vec<u16>,
     /// When Redis was back after each time it was away.
-    backs: std::sync::Mutex<Vec<Instant>>,
+    backs: std::sync::Mutex<Vec<Back>>,
     kills: AtomicUsize,
     faults: AtomicUsize,
     replicas: AtomicUsize,
@@ -165,9 +165,13 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn note_fault(&self, kills: bool) {
+    pub(crate) fn note_fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
-        self.kills.fetch_add(usize::from(kills), Ordering::Relaxed);
+    }
+
+    /// Notes that a fault has killed a process that lived.
+    pub(crate) fn note_kill(&self) {
+        self.kills.fetch_add(1, Ordering::Relaxed);
     }
 
     fn command(&self, member: &Member) -> Command {
@@ -208,10 +212,13 @@ impl Cluster {
         Ok(())
     }
 
-    pub(crate) async fn kill(&self, role: Role, index: usize) {
-        if let Some(member) = self.members.get(&(role, index)) {
-            member.lock().await.process = None;
-        }
+    /// Kills a process; gives whether there was one that lived.
+    pub(crate) async fn kill(&self, role: Role, index: usize) -> bool {
+        let Some(member) = self.members.get(&(role, index)) else {
+            return false;
+        };
+        let process = member.lock().await.process.take();
+        process.is_some_and(|mut process| process.lives())
     }
 
     pub(crate) async fn freeze(&self, role: Role, index: usize, frozen: bool) {
@@ -237,7 +244,7 @@ impl Cluster {
         redis.kill();
         tokio::time::sleep(away).await;
         redis.restart().await?;
-        self.note_back();
+        self.note_back().await;
         Ok(())
     }
 
@@ -269,7 +276,7 @@ impl Cluster {
             };
             self.forget(window, redis.url(), tap).await?;
         }
-        self.note_back();
+        self.note_back().await;
         Ok(())
     }
 
@@ -311,7 +318,7 @@ impl Cluster {
         redis.freeze();
         tokio::time::sleep(away).await;
         redis.thaw();
-        self.note_back();
+        self.note_back().await;
     }
 
     /// Lets a replica take over that is behind by a while, as an operator would by hand.
@@ -345,7 +352,7 @@ impl Cluster {
             submits: !confirms,
         };
         self.forget(window, redis.url(), tap).await?;
-        self.note_back();
+        self.note_back().await;
         if confirms {
             *standby = Some(redis.replica(&place).await?);
         }
@@ -360,9 +367,12 @@ impl Cluster {
         self.redis.lock().await.step_clock(ms)
     }
 
-    fn note_back(&self) {
-        if let Ok(mut backs) = self.backs.lock() {
-            backs.push(Instant::now());
+    /// Notes that Redis is back; one that is gone again at once is none.
+    async fn note_back(&self) {
+        if let Ok(back) = Back::now(&self.redis_url()).await
+            && let Ok(mut backs) = self.backs.lock()
+        {
+            backs.push(back);
         }
     }
 
@@ -437,8 +447,8 @@ impl Cluster {
             .lock()
             .map(|backs| backs.clone())
             .unwrap_or_default();
-        let first = |back: Instant| evidence.first_completion_after(back);
-        backs.into_iter().filter_map(first).collect()
+        let first = |back: &Back| evidence.first_completion_after(back);
+        backs.iter().filter_map(first).collect()
     }
 
     /// Ends everything; keeps the logs where something was found.

@@ -25,7 +25,7 @@ pub(crate) async fn run(
         if verbose {
             eprintln!("{:8.3} s  {}", began.elapsed().as_secs_f64(), step.fault);
         }
-        cluster.note_fault(step.fault.kills());
+        cluster.note_fault();
         running.push(tasks.spawn(inflict(step.fault, Arc::clone(cluster), tap.clone())));
     }
     sleep_until(began + plan.length).await;
@@ -39,7 +39,9 @@ async fn inflict(fault: Fault, cluster: Arc<Cluster>, tap: Tap) -> anyhow::Resul
     let ms = Duration::from_millis;
     match fault {
         Fault::Kill(role, index, away) => {
-            cluster.kill(role, index).await;
+            if cluster.kill(role, index).await {
+                cluster.note_kill();
+            }
             sleep(ms(away)).await;
             cluster.revive(role, index).await?;
         }
@@ -48,8 +50,14 @@ async fn inflict(fault: Fault, cluster: Arc<Cluster>, tap: Tap) -> anyhow::Resul
             sleep(ms(span)).await;
             cluster.freeze(role, index, false).await;
         }
-        Fault::KillRedis(away) => cluster.bounce_redis(ms(away)).await?,
-        Fault::PowerLoss(away, percent) => cluster.cut_power(ms(away), percent, &tap).await?,
+        Fault::KillRedis(away) => {
+            cluster.note_kill();
+            cluster.bounce_redis(ms(away)).await?;
+        }
+        Fault::PowerLoss(away, percent) => {
+            cluster.note_kill();
+            cluster.cut_power(ms(away), percent, &tap).await?;
+        }
         Fault::FreezeRedis(span) => cluster.freeze_redis(ms(span)).await,
         Fault::Cut(role, index) => {
             if let Some(proxy) = cluster.proxy(role, index).await {
@@ -70,7 +78,10 @@ async fn inflict(fault: Fault, cluster: Arc<Cluster>, tap: Tap) -> anyhow::Resul
                 proxy.silence(false);
             }
         }
-        Fault::Failover(behind) => cluster.fail_over(ms(behind), &tap).await?,
+        Fault::Failover(behind) => {
+            cluster.note_kill();
+            cluster.fail_over(ms(behind), &tap).await?;
+        }
         Fault::Clock(by) => cluster.step_clock(by).await?,
     }
     Ok(())

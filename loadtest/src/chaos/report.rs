@@ -101,6 +101,7 @@ impl fmt::Display for Report {
             ("cancelled", figures.cancelled),
             ("lost", figures.lost),
             ("acknowledged at risk of it", figures.at_risk),
+            ("of them in the last 2 s", figures.acknowledged_last_2s),
             ("completed twice", figures.completed_twice),
             ("started twice", figures.started_twice),
             ("late completions refused", figures.late_refused),

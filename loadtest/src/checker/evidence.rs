@@ -1,6 +1,7 @@
 //! What is left in Redis after a run, read raw.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -154,6 +155,37 @@ impl Partition {
     }
 }
 
+/// A return of Redis.
+#[derive(Debug, Clone)]
+pub struct Back {
+    /// When.
+    pub at: Instant,
+    /// Where its logs ended.
+    pub ends: BTreeMap<String, Position>,
+}
+
+impl Back {
+    /// Looks where the logs end.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn now(url: &str) -> anyhow::Result<Self> {
+        let at = Instant::now();
+        let mut connection = connect(url).await?;
+        let mut ends = BTreeMap::new();
+        for log in keys(&mut connection, "*:log").await? {
+            let last: Vec<Entry> = redis::cmd("XREVRANGE")
+                .arg(&log)
+                .arg(&["+", "-", "COUNT", "1"])
+                .query_async(&mut connection)
+                .await?;
+            let end = last.first().and_then(|(position, _)| position.parse().ok());
+            ends.insert(log, end.unwrap_or_default());
+        }
+        Ok(Self { at, ends })
+    }
+}
+
 /// Waits until nothing waits or runs and the views have come to the end of the log.
 pub async fn rest(url: &str) {
     loop {
@@ -261,6 +293,16 @@ impl Evidence {
         !self.losses.is_empty()
     }
 
+    /// Whether a submit was acknowledged within two seconds before something was lost.
+    pub(crate) fn is_late(&self, submit: &Submit) -> bool {
+        let late = |window: &Window| {
+            let from = window.end.checked_sub(Duration::from_secs(2));
+            let at = submit.at.filter(|at| *at <= window.end);
+            window.submits && at.is_some_and(|at| from.is_none_or(|from| at >= from))
+        };
+        self.losses.iter().any(late)
+    }
+
     /// Whether an event ends the life of its task: ended or failed.
     pub(crate) fn ends(&self, event: &RawEvent) -> bool {
         match event.kind.as_str() {
@@ -304,13 +346,16 @@ impl Evidence {
         cut.sum()
     }
 
-    /// How long after an instant the first completion was seen.
+    /// How long after a return of Redis the first completion was seen that its logs did not hold by then.
     #[must_use]
-    pub fn first_completion_after(&self, back: Instant) -> Option<Duration> {
-        let completions = self.events.values().flat_map(BTreeMap::values);
-        completions
-            .filter(|event| event.kind == "Completed")
-            .filter_map(|event| event.seen.checked_duration_since(back))
+    pub fn first_completion_after(&self, back: &Back) -> Option<Duration> {
+        let later = self.events.iter().flat_map(|(log, events)| {
+            let end = back.ends.get(log).copied().unwrap_or_default();
+            events.range((Bound::Excluded(end), Bound::Unbounded))
+        });
+        later
+            .filter(|(_, event)| event.kind == "Completed")
+            .map(|(_, event)| event.seen.saturating_duration_since(back.at))
             .min()
     }
 

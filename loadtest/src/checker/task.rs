@@ -1,5 +1,7 @@
 //! A task as the checker understands it: the table of moves, written down a second time.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::RawEvent;
@@ -14,6 +16,8 @@ const FENCE: &str = "only the holder settles";
 const LIMITS: &str = "retries and losses are bounded";
 const TIMES: &str = "nothing runs before its time";
 const ONCE: &str = "a task completes at most once";
+const DATA: &str = "data reaches its handler, and results are its";
+const REFUSED: &str = "a late completion is refused once";
 
 /// A task.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +39,10 @@ pub(crate) struct Task {
     pub(crate) losses: u64,
     due_ms: u64,
     released_unknown: u32,
+    /// The data, and what stands for longer ones.
+    data: [Value; 2],
+    /// Attempts and holders whose late completion was refused.
+    refused: BTreeSet<(u64, String)>,
 }
 
 fn text(body: &Value, name: &str) -> String {
@@ -93,6 +101,8 @@ impl Task {
             losses: 0,
             due_ms: (event.position.ms + delay).max(number(body, "run_at_ms")),
             released_unknown: 0,
+            data: ["data", "data_stored"].map(|name| body[name].clone()),
+            refused: BTreeSet::new(),
         })
     }
 
@@ -127,6 +137,11 @@ impl Task {
                 }
                 from(&["processing"])?;
                 before.holds(body)?;
+                let result = ["result", "result_stored"].map(|name| body[name].clone());
+                if self.kind == "echo" && result != self.data {
+                    let detail = format!("{:?} came back as {result:?}", self.data);
+                    return Err((DATA, detail));
+                }
                 self.completions += 1;
                 self.status = "completed";
             }
@@ -188,6 +203,19 @@ impl Task {
                 } else {
                     from(&["processing"])?;
                     before.holds(body)?;
+                    let kind = body["error"]["kind"].as_str();
+                    // Clients of a run send data that its handlers take.
+                    if kind == Some("invalid_payload") {
+                        return Err((
+                            DATA,
+                            format!("the data could not be read: {}", body["error"]),
+                        ));
+                    }
+                    let retried = matches!(kind, Some("error" | "timeout" | "panic"));
+                    if retried && before.failures < before.max_retries {
+                        let detail = format!("given up after {} failures", before.failures);
+                        return Err((LIMITS, detail));
+                    }
                 }
                 self.status = "failed";
             }
@@ -209,6 +237,10 @@ impl Task {
             "LateCompletionRefused" => {
                 if before.status == "processing" && before.holds(body).is_ok() {
                     return Err((FENCE, "its own holder was refused".to_owned()));
+                }
+                let who = (number(body, "attempt"), text(body, "holder"));
+                if !self.refused.insert(who.clone()) {
+                    return Err((REFUSED, format!("{who:?} again")));
                 }
             }
             "DlqRetried" => {
