@@ -170,9 +170,10 @@ async fn an_entry_no_record_names_is_removed() {
 async fn a_beat_between_look_and_claim_saves_the_task() {
     let bench = Bench::new().await;
     let id = bench.submit().await;
-    let running = bench.run_with_lease("w", 300).await;
+    // Long enough that the beat counts still when the claim comes.
+    let running = bench.run_with_lease("w", 2_000).await;
     taskweir_testkit::eventually("idle beyond the lease", async || {
-        (silent(&bench).await.idle_ms > 300).then_some(())
+        (silent(&bench).await.idle_ms > 2_000).then_some(())
     })
     .await;
     let loss = loss(&bench, &silent(&bench).await).await;

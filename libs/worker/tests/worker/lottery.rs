@@ -13,10 +13,13 @@ async fn backlogged_classes_share_by_their_weights() {
     let bench = Bench::new().await;
     let producer = Producer::connect(&settings(&bench.redis)).await.unwrap();
     let mut specs = Vec::new();
-    for priority in Priority::ALL {
-        let mut spec = TaskSpec::new("default".parse().unwrap(), "echo".parse().unwrap());
-        spec.priority = priority;
-        specs.extend(std::iter::repeat_n(spec, 9_000));
+    // One of each in turn: all classes are backlogged from the beginning on.
+    for _ in 0..9_000 {
+        specs.extend(Priority::ALL.map(|priority| {
+            let mut spec = TaskSpec::new("default".parse().unwrap(), "echo".parse().unwrap());
+            spec.priority = priority;
+            spec
+        }));
     }
     let long = bench.submit("wait", "3600000").await;
     let worker = bench.run(

@@ -42,7 +42,7 @@ async fn peer_01_each_failure_is_kept_and_the_last_one_is_the_end() {
 #[tokio::test]
 async fn peer_02_a_lost_lease_is_told_to_the_handler_and_a_deaf_one_is_dropped_without_a_word() {
     let bench = Bench::new().await;
-    let lease = Duration::from_millis(500);
+    let lease = Duration::from_millis(1_500);
     let worker = bench.run(bench.builder().handler(Wait).handler(Deaf).lease(lease));
     let hears = bench.submit("wait", "60000").await;
     let deaf = bench.submit("deaf", "null").await;
@@ -50,7 +50,7 @@ async fn peer_02_a_lost_lease_is_told_to_the_handler_and_a_deaf_one_is_dropped_w
         bench.reaches(id, Status::Processing).await;
     }
     // Longer than the lease, shorter than any time-out.
-    assert_eq!(bench.redis.cli(&["CLIENT", "PAUSE", "2000"]), "OK");
+    assert_eq!(bench.redis.cli(&["CLIENT", "PAUSE", "4000"]), "OK");
     let error = bench.reaches(hears, Status::Retrying).await.error.unwrap();
     assert!(error.message.contains("LeaseLost"), "{}", error.message);
     eventually("its hand is free", async || {

@@ -228,7 +228,9 @@ async fn one_reader_serves_all_who_listen() {
     assert!(alone >= EVENTS, "it is counted: {told:?}");
     // If each read by itself, it would be twenty times as much.
     assert!(together < alone + EVENTS, "{told:?}");
-    assert_eq!(connections, connections_together);
+    // `redis-cli` itself may be seen going.
+    let more = connections_together.saturating_sub(connections);
+    assert!(more <= 1, "{told:?}");
 }
 
 #[tokio::test]

@@ -27,11 +27,17 @@ fn ids(list: &Value) -> Vec<String> {
 async fn lists_wait_for_the_position_they_are_asked_for() {
     let bench = Bench::with_partitions(3).await;
     project(&bench).await;
+    let stats = async || json(bench.get("/stats").await).await;
+    bench.submit(r#"{"type":"first"}"#).await;
+    eventually("somebody projects", async || {
+        (stats().await["totals"]["pending"] == 1).then_some(())
+    })
+    .await;
     for n in 0..20 {
         let accepted = json(bench.post("/tasks", r#"{"type":"a"}"#).await).await;
         let position = accepted["position"].as_str().unwrap().replace('@', "%40");
         let list = json(bench.get(&format!("/tasks?min_position={position}")).await).await;
-        assert_eq!(list["tasks"].as_array().unwrap().len(), n + 1);
+        assert_eq!(list["tasks"].as_array().unwrap().len(), n + 2);
         assert_eq!(list["tasks"][0]["id"], accepted["id"], "newest first");
     }
 }

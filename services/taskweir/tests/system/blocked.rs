@@ -11,7 +11,7 @@ use crate::fleet::Fleet;
 /// Blocks its thread, as no handler should and some do.
 struct Block;
 
-const LEASE: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(2);
 
 impl Handler for Block {
     const TYPE: &'static str = "block";
@@ -19,7 +19,7 @@ impl Handler for Block {
     type Output = ();
 
     async fn run(&self, _: &Context, (): ()) -> Result<(), TaskError> {
-        std::thread::sleep(LEASE * 3);
+        std::thread::sleep(LEASE * 3 / 2);
         Ok(())
     }
 }

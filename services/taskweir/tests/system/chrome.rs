@@ -78,7 +78,11 @@ impl Chrome {
 
     /// Runs a script, gives what it returns.
     pub async fn run(&self, script: &str) -> Value {
-        self.client.execute(script, Vec::new()).await.unwrap()
+        // A page that is left while it is asked gives no answer: the next one does.
+        eventually_within(Duration::from_secs(10), script, async || {
+            self.client.execute(script, Vec::new()).await.ok()
+        })
+        .await
     }
 
     pub async fn text(&self) -> String {
@@ -111,11 +115,8 @@ impl Chrome {
         eventually_within(Duration::from_secs(10), what, async || {
             // A page that is on its way does not have it yet.
             let element = self.client.find(place).await.ok()?;
-            match element.click().await {
-                Ok(()) => Some(()),
-                Err(error) if error.is_stale_element_reference() => None,
-                Err(error) => panic!("{what}: {error}"),
-            }
+            // Taken away, or covered, or on a page that is being left: looked for again.
+            element.click().await.ok()
         })
         .await;
     }
@@ -128,11 +129,7 @@ impl Chrome {
                 field.clear().await?;
                 field.send_keys(text).await
             };
-            match put.await {
-                Ok(()) => Some(()),
-                Err(error) if error.is_stale_element_reference() => None,
-                Err(error) => panic!("{selector}: {error}"),
-            }
+            put.await.ok()
         })
         .await;
     }

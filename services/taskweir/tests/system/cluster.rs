@@ -141,8 +141,9 @@ async fn cluster() -> Vec<TestRedis> {
     let arguments = [
         "--cluster-enabled",
         "yes",
+        // A busy machine must not take one that lives for dead.
         "--cluster-node-timeout",
-        "1500",
+        "5000",
         "--repl-diskless-sync-delay",
         "0",
     ];
@@ -243,8 +244,8 @@ async fn what_a_killed_worker_held_on_a_cluster_runs_elsewhere_a_lease_later() {
     })
     .await;
     system.workers[0].kill();
-    // A lease, twice a task, and two seconds.
-    let soon = Duration::from_secs(LEASE + 8);
+    // A lease, twice a task, and a look each second at 24 of them.
+    let soon = Duration::from_secs(LEASE + 12);
     let mut redelivered = 0;
     eventually_within(soon, "every task has completed", async || {
         redelivered = 0;
@@ -274,7 +275,7 @@ fn sentinels(primary: u16, dir: &Path) -> (Vec<Process>, Vec<u16>) {
         let file = dir.join(format!("sentinel-{port}.conf"));
         let text = format!(
             "port {port}\nbind 127.0.0.1\nrequirepass {WATCHWORD}\nsentinel sentinel-pass {WATCHWORD}\n\
-             sentinel monitor main 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n"
+             sentinel monitor main 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds main 5000\nsentinel failover-timeout main 10000\n"
         );
         std::fs::write(&file, text).unwrap();
         let child = Command::new("redis-server")

@@ -38,7 +38,7 @@ impl Dev {
                 // Many systems run at once here: each wants a port of its own.
                 .env("TASKWEIR_DEV_REDIS_PORT", self.redis.to_string())
                 .env("SHUTDOWN_GRACE", "1")
-                .env("LEASE_SECONDS", "1"),
+                .env("LEASE_SECONDS", "3"),
         );
         eventually_within(Duration::from_secs(60), "the system answers", async || {
             let ready = self.http.get(self.url("/health/ready")).send().await.ok()?;
@@ -123,7 +123,7 @@ async fn stopped_or_killed_and_started_again_nothing_is_lost() {
         .submit(&json!({ "type": "process", "delay": 3_600 }))
         .await;
     let runs = dev
-        .submit(&json!({ "type": "sleep", "data": { "seconds": 3 } }))
+        .submit(&json!({ "type": "sleep", "data": { "seconds": 6 } }))
         .await;
     dev.reaches(&runs, "processing").await;
     assert!(process.stop().await.success(), "a clean end");

@@ -63,7 +63,7 @@ async fn peer_01_every_failure_is_counted() {
 
 #[tokio::test]
 async fn peer_03_lost_tasks_are_retried_or_given_up_and_those_with_a_lease_are_left() {
-    let fleet = Fleet::start("2").await;
+    let fleet = Fleet::start("4").await;
     let mut victim = fleet.spawn("worker", &[("WORKER_QUEUES", "a,b")]);
     let _other = fleet.spawn("worker", &[("WORKER_QUEUES", "c")]);
     let settings = RedisSettings::at(fleet.redis.url());
@@ -71,7 +71,7 @@ async fn peer_03_lost_tasks_are_retried_or_given_up_and_those_with_a_lease_are_l
     let submit = async |queue: &str, most| {
         let mut spec = TaskSpec::new(queue.parse().unwrap(), "process".parse().unwrap());
         spec.max_deliveries = most;
-        spec.data = Json::of(&json!({ "duration_ms": 8_000 })).unwrap();
+        spec.data = Json::of(&json!({ "duration_ms": 12_000 })).unwrap();
         producer.submit(spec).await.unwrap().to_string()
     };
     let again = submit("a", 5).await;

@@ -335,7 +335,7 @@ async fn losses_for_good(fleet: &Fleet) -> [String; 2] {
 
 #[tokio::test]
 async fn redeliveries_and_late_completions_are_those_of_the_log() {
-    let mut fleet = Fleet::with_env("1", &[]).await;
+    let mut fleet = Fleet::with_env("3", &[]).await;
     // Its scheduler once more, where it can be scraped.
     assert!(fleet.services.remove(1).stop().await.success());
     let address = || format!("127.0.0.1:{}", free_port());

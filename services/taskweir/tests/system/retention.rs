@@ -59,6 +59,8 @@ async fn load(fleet: &Fleet) -> Seen {
     let began = Instant::now();
     let mut seen = Seen::default();
     let mut tick = tokio::time::interval(Duration::from_millis(250));
+    // After a stall, no burst: it would look like memory that grows.
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round = 0_u32;
     while began.elapsed() < LOAD {
         tick.tick().await;

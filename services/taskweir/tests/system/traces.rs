@@ -272,7 +272,7 @@ async fn a_collector_that_is_away_or_says_nothing_holds_up_no_task_and_no_stop()
             (totals["completed"] == 1_000).then_some(())
         })
         .await;
-        assert!(began.elapsed() < Duration::from_secs(15));
+        assert!(began.elapsed() < Duration::from_secs(60));
         let stopping = Instant::now();
         assert!(worker.stop().await.success());
         assert!(fleet.services.remove(0).stop().await.success());
