@@ -1,5 +1,5 @@
 """Ports, names of settings, images and labels of compose, Kubernetes and Prometheus agree with each other and with the
-code. Arguments: the rendered compose file, then rendered Kubernetes files."""
+code, and hold what they promise. Arguments: the rendered compose file, the same with keys, then rendered Kubernetes files."""
 
 import base64
 import re
@@ -21,12 +21,24 @@ help_text = Path("services/taskweir/src/help.rs").read_text() + Path("README.md"
 known = set(re.findall(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b", help_text))
 known |= set(re.findall(r"`([A-Z][A-Z0-9_]+)`", Path("README.md").read_text()))
 foreign = {"RUST_LOG"}
+version = re.search(r'^version = "(.+)"', Path("Cargo.toml").read_text(), re.M).group(1)
+docker = Path("Dockerfile").read_text()
+for line in re.findall(r"^FROM (\S+)", docker, re.M):
+    name = line.strip("${}")
+    expect(line == f"${{{name}}}" and f"ARG {name}=" in docker, f"Dockerfile: FROM {line} is no build argument")
+expect(len(re.findall(r"^FROM ", docker, re.M)) == 2, "Dockerfile builds in one image and runs in another")
+expect(re.search(r"^USER [1-9]\d*:[1-9]\d*$", docker, re.M), "Dockerfile runs as root")
+expect(re.search(r'^HEALTHCHECK .*CMD \["taskweir", "probe"\]', docker, re.M), "Dockerfile has no health check")
+expect(f"ARG VERSION={version}\n" in docker, f"Dockerfile is not of version {version}")
+for label in ("title", "description", "version", "licenses"):
+    expect(f"org.opencontainers.image.{label}=" in docker, f"Dockerfile has no label {label}")
 compose = yaml.safe_load(open(sys.argv[1]))
 services = compose["services"]
+keyed = yaml.safe_load(open(sys.argv[2]))["services"]
 ours = {"migrate", "gateway", "dashboard", "worker", "projector", "scheduler"}
 expect(ours | {"redis", "prometheus", "jaeger"} == set(services), f"compose runs {sorted(services)}")
 images = {services[name]["image"] for name in ours}
-expect(len(images) == 1, f"compose has {images} for one program")
+expect(images == {f"taskweir:{version}"}, f"compose has {images} for one program of version {version}")
 for name in ours:
     service = services[name]
     expect(service["command"] == [name], f"compose: {name} runs {service['command']}")
@@ -34,10 +46,33 @@ for name in ours:
     expect("ALL" in service.get("cap_drop", []), f"compose: {name} keeps capabilities")
     for variable in service["environment"]:
         expect(variable in known | foreign, f"compose: {name} sets {variable}, which nothing reads")
-    waits = service["depends_on"]
-    wanted = "redis" if name == "migrate" else "migrate"
-    expect(wanted in waits, f"compose: {name} does not wait for {wanted}")
-for name, port in {"gateway": 8000, "dashboard": 5001, "prometheus": 9090, "jaeger": 16686}.items():
+    wanted, state = ("redis", "service_healthy") if name == "migrate" else ("migrate", "service_completed_successfully")
+    waits = service["depends_on"].get(wanted, {})
+    expect(waits.get("condition") == state, f"compose: {name} does not wait for {wanted}")
+    expect({"BUILDER_IMAGE", "RUNTIME_IMAGE"} <= service["build"]["args"].keys(), f"compose: {name} cannot be built from other images")
+    expect(service["environment"]["TASKWEIR_ALLOW_ANONYMOUS"] == "1", f"compose: {name} cannot be tried without keys")
+    told = keyed[name]["environment"]
+    expect(told["TASKWEIR_API_KEYS"].startswith("ops:"), f"compose: {name} has no keys from .env")
+    expect(told["TASKWEIR_ALLOW_ANONYMOUS"] == "0", f"compose: {name} lets anybody in with keys")
+    if name not in ("gateway", "dashboard"):
+        expect("ports" not in service, f"compose publishes {name}")
+redis_command = " ".join(services["redis"]["command"])
+for part in ("--appendonly yes", "--maxmemory-policy noeviction", "--dir /data", "redis-check-aof --fix"):
+    expect(part in redis_command, f"compose: redis runs without {part}")
+expect(services["redis"]["volumes"][0]["target"] == "/data", "compose: redis keeps its file in the container")
+expect("test" in services["redis"]["healthcheck"], "compose: nobody knows when redis is healthy")
+grace = float(re.search(r'"SHUTDOWN_GRACE", ([0-9.]+)', Path("services/worker/src/config.rs").read_text()).group(1))
+stop = re.fullmatch(r"(\d+)s", services["worker"]["stop_grace_period"])
+expect(stop and int(stop.group(1)) > grace, "compose: workers are killed before their grace is over")
+# Where the programs listen unless told otherwise, which is where they are published.
+defaults = {
+    "gateway": Path("services/gateway/src/config.rs").read_text(),
+    "dashboard": Path("services/dashboard/src/app.rs").read_text(),
+}
+listens = {name: int(re.search(r"\(\[127, 0, 0, 1\], ([0-9_]+)\)", text).group(1).replace("_", "")) for name, text in defaults.items()}
+expect(f"GATEWAY_ADDR=0.0.0.0:{listens['gateway']}" in docker, "Dockerfile: the gateway listens elsewhere")
+expect(f"DASHBOARD_ADDR=0.0.0.0:{listens['dashboard']}" in docker, "Dockerfile: the dashboard listens elsewhere")
+for name, port in {**listens, "prometheus": 9090, "jaeger": 16686}.items():
     ports = services[name]["ports"]
     found = [(p["host_ip"], p["published"], p["target"]) for p in ports]
     expect(found == [("127.0.0.1", str(port), port)], f"compose publishes {found} for {name}")
@@ -74,9 +109,23 @@ for trigger in keda["spec"]["triggers"]:
     for name in re.findall(r"[a-z]+(?:_[a-z]+)+", query):
         expect(f'"{name}"' in metrics, f"KEDA asks for {name}, which nobody serves")
 
-for path in sys.argv[2:]:
+# What each overlay must hold, and what the base alone holds.
+promised = {
+    ("Namespace", "task-queue"), ("Job", "migrate"), ("Service", "gateway"), ("Service", "dashboard"),
+    ("Service", "prometheus"), ("Service", "jaeger"), ("Deployment", "prometheus"), ("Deployment", "jaeger"),
+    ("ServiceAccount", "prometheus"), ("Role", "prometheus"), ("RoleBinding", "prometheus"),
+    ("NetworkPolicy", "deny-all"), ("NetworkPolicy", "http"), ("NetworkPolicy", "jaeger"), ("NetworkPolicy", "prometheus"),
+}
+promised |= {("Deployment", name) for name in ours - {"migrate"}}
+alone = {("StatefulSet", "redis"), ("Service", "redis"), ("NetworkPolicy", "redis")}
+
+for path in sys.argv[3:]:
     documents = [document for document in yaml.safe_load_all(open(path)) if document]
     by = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+    whole = promised | (alone if path.endswith("deployment.yaml") else set())
+    expect(whole <= by.keys(), f"{path} lacks {sorted(whole - by.keys())}")
+    pods = [d["spec"]["template"]["metadata"]["labels"] for d in documents if d["kind"] in ("Deployment", "StatefulSet", "Job")]
+    selects = lambda labels: any(labels.items() <= pod.items() for pod in pods)
     for document in documents:
         kind, meta = document["kind"], document["metadata"]
         if kind != "Namespace":
@@ -91,6 +140,22 @@ for path in sys.argv[2:]:
             expect(spec["securityContext"]["runAsNonRoot"], f"{path}: {name} may run as root")
             expect(container["securityContext"]["readOnlyRootFilesystem"], f"{path}: {name} may write")
             expect("memory" in container["resources"]["limits"], f"{path}: {name} has no limit")
+            expect({"cpu", "memory"} <= container["resources"]["requests"].keys(), f"{path}: {name} requests nothing")
+            expect(container["securityContext"]["capabilities"]["drop"] == ["ALL"], f"{path}: {name} keeps capabilities")
+            expect(not container["securityContext"]["allowPrivilegeEscalation"], f"{path}: {name} may become more than it is")
+            if name in ("redis", "prometheus", "jaeger"):
+                expect(container["image"] == services[name]["image"], f"{path}: {name} is {container['image']}, and otherwise in compose")
+            if name == "redis":
+                run = " ".join(container["args"])
+                for part in ("--appendonly yes", "--maxmemory-policy noeviction", "--dir /data", "redis-check-aof --fix"):
+                    expect(part in run, f"{path}: redis runs without {part}")
+                mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+                claims = [claim["metadata"]["name"] for claim in document["spec"]["volumeClaimTemplates"]]
+                expect([mounts.get(claim) for claim in claims] == ["/data"], f"{path}: redis keeps its file in {mounts}")
+            if name == "prometheus":
+                expect(spec["serviceAccountName"] == "prometheus", f"{path}: prometheus has no account")
+                told = by[("ConfigMap", "prometheus")]["data"]["prometheus.yml"]
+                expect('"taskweir-$1"' in told, f"{path}: its jobs are not called as alerts call them")
             expect(kind == "Job" or "readinessProbe" in container, f"{path}: {name} has no readiness probe")
             if name in ours:
                 expect(container["image"] in images, f"{path}: {name} runs {container['image']}, compose {images}")
@@ -99,14 +164,24 @@ for path in sys.argv[2:]:
                     expect(entry["name"] in known, f"{path}: {name} sets {entry['name']}")
             if name in ours and kind == "Deployment":
                 port = {"gateway": 8000, "dashboard": 5001}.get(name, 9091)
-                wanted = [{"containerPort": port, "name": "http"}]
-                wanted += [{"containerPort": 9091, "name": "metrics"}] if name == "dashboard" else []
+                wanted = [{"containerPort": port, "name": "http"}] if port != 9091 else []
+                wanted += [{"containerPort": 9091, "name": "metrics"}] if name != "gateway" else []
                 expect(container["ports"] == wanted, f"{path}: {name} has {container['ports']}")
                 scraped = pod["metadata"]["annotations"]
                 expect(scraped["prometheus.io/scrape"] == "true", f"{path}: {name} is not scraped")
                 expect(int(scraped["prometheus.io/port"]) == (port if name != "dashboard" else 9091), f"{path}: {name} is scraped elsewhere")
                 grace = int(by[("ConfigMap", "taskweir")]["data"]["SHUTDOWN_GRACE"])
+                expect({"startupProbe", "livenessProbe"} <= container.keys(), f"{path}: {name} has too few probes")
+                expect(container["livenessProbe"]["httpGet"]["path"] == "/health/live", f"{path}: {name} is killed where Redis is away")
+                expect(spec["topologySpreadConstraints"], f"{path}: {name} is not spread")
+                if "http" in [port["name"] for port in container["ports"]]:
+                    expect("preStop" in container["lifecycle"], f"{path}: {name} goes before anybody is told")
                 expect(spec["terminationGracePeriodSeconds"] > grace, f"{path}: {name} is killed before its grace is over")
+        if kind == "Service":
+            expect(selects(document["spec"]["selector"]), f"{path}: service {meta['name']} selects nothing")
+        if kind in ("PodDisruptionBudget", "NetworkPolicy"):
+            selector = document["spec"].get("selector") or document["spec"].get("podSelector")
+            expect(not selector or selects(selector["matchLabels"]), f"{path}: {kind} {meta['name']} selects nothing")
         if kind == "Service" and meta["name"] in ours:
             wanted = {"gateway": 5000, "dashboard": 5001}[meta["name"]]
             ports = [(p["port"], p["targetPort"]) for p in document["spec"]["ports"]]
@@ -114,8 +189,17 @@ for path in sys.argv[2:]:
         if kind == "ConfigMap" and meta["name"] == "taskweir":
             for variable in document["data"]:
                 expect(variable in known, f"{path}: the config map sets {variable}, which nothing reads")
+            expect(document["data"]["METRICS_ADDR"] == "0.0.0.0:9091", f"{path}: metrics are served elsewhere")
+        if kind == "Secret" and meta["name"] == "taskweir":
+            for variable in document.get("stringData", document.get("data", {})):
+                expect(variable in known, f"{path}: the secret sets {variable}, which nothing reads")
     expect(by[("Service", "gateway")]["spec"]["type"] == "LoadBalancer", f"{path}: the gateway has no load balancer")
-    expect(("HorizontalPodAutoscaler", "gateway") in by, f"{path}: the gateway does not scale")
+    scaler = by.get(("HorizontalPodAutoscaler", "gateway"), {}).get("spec", {})
+    expect(scaler.get("scaleTargetRef", {}).get("name") == "gateway", f"{path}: the gateway does not scale")
+    expect([m["resource"]["name"] for m in scaler.get("metrics", [])] == ["cpu"], f"{path}: the gateway does not scale by CPU")
+    expect("replicas" not in by[("Deployment", "gateway")]["spec"], f"{path}: each apply would take the gateway's scale back")
+    roles = by[("Role", "prometheus")]["rules"]
+    expect(roles == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}], f"{path}: prometheus may {roles}")
     for name in ("gateway", "dashboard", "worker", "projector", "scheduler"):
         expect(("PodDisruptionBudget", name) in by, f"{path}: {name} has no disruption budget")
     # Where there are keys, nobody is let in without, and Prometheus has the one of a viewer.

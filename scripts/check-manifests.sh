@@ -4,20 +4,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=target/tools/manifests/bin; dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 "$tools/hadolint" Dockerfile
-"$tools/docker-compose" config > "$dir/compose.yml"
+# As it is in a fresh clone: no .env of this directory is read.
+"$tools/docker-compose" --env-file /dev/null config > "$dir/compose.yml"
+"$tools/docker-compose" --env-file /dev/null -f docker-compose.yml -f scripts/compose/stand-ins.yml config >/dev/null
+TASKWEIR_API_KEYS=ops:admin:a-secret-of-ops TASKWEIR_ALLOW_ANONYMOUS=0 "$tools/docker-compose" --env-file /dev/null config > "$dir/keys.yml"
 cmp -s prometheus/alerts.yml k8s/base/alerts.yml || { echo "check-manifests: k8s/base/alerts.yml is old: run make k8s" >&2; exit 1; }
 cp k8s/deployment.yaml "$dir/deployment.yaml"
 rendered=("$dir/deployment.yaml")
-# Older ones, such as Debian's, render otherwise.
-if kubectl version --client -o yaml 2>/dev/null | grep -q 'kustomizeVersion: v5'; then
-  scripts/render-k8s.sh check
-  # As an operator would, who has filled in the secrets.
-  cp -r k8s "$dir/k8s"
-  for example in "$dir"/k8s/overlays/production/*.example; do mv "$example" "${example%.example}"; done
-  kubectl kustomize "$dir/k8s/overlays/production" > "$dir/production.yaml"; rendered+=("$dir/production.yaml")
-else
-  echo "check-manifests: no kubectl with kustomize 5 is here: overlays are not rendered" >&2
-fi
+scripts/render-k8s.sh check
+# As an operator would, who has filled in the secrets.
+cp -r k8s "$dir/k8s"
+for example in "$dir"/k8s/overlays/production/*.example; do mv "$example" "${example%.example}"; done
+"$tools/kubectl" kustomize "$dir/k8s/overlays/production" > "$dir/production.yaml"; rendered+=("$dir/production.yaml")
 "$tools/kubernetes-validate" --strict "${rendered[@]}" > "$dir/validated" 2>&1 || { cat "$dir/validated" >&2; exit 1; }
-"$tools/python" scripts/check-manifests.py "$dir/compose.yml" "${rendered[@]}"
+"$tools/python" scripts/check-manifests.py "$dir/compose.yml" "$dir/keys.yml" "${rendered[@]}"
 echo "check-manifests: Dockerfile, compose and Kubernetes files hold"

