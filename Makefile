@@ -79,6 +79,15 @@ chaos: ## kill and freeze real processes under load and check every promise; CHA
 compose-check: ## build the image, run README's walk on the composed stack, kill parts of it, verify; needs an engine, see scripts/compose
 	@scripts/compose/check.sh
 
+.PHONY: deny
+deny: ## licences and advisories of every dependency
+	@scripts/install-tools.sh deny
+	@$(CARGO) deny check
+
+.PHONY: package
+package: ## pack what is published and build what is packed
+	@scripts/package.sh verify
+
 .PHONY: docs
 docs: ## render the book of docs/ into target/book
 	@scripts/install-tools.sh mdbook
@@ -97,4 +106,4 @@ loadtest: ## submit 100 tasks to the gateway of TASKWEIR_URL and wait for them; 
 
 .PHONY: tools
 tools: ## install what development needs
-	@scripts/install-tools.sh redis prometheus chromium axe nextest
+	@scripts/install-tools.sh redis wrk prometheus chromium axe nextest schemathesis manifests
