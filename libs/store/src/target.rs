@@ -182,7 +182,7 @@ impl Target {
         Ok((Connection::Single(manager), Some(address)))
     }
 
-    /// A connection that nobody else uses, for commands that block, up to [`MAX_BLOCK`].
+    /// A connection that nobody else uses, for commands that block, up to [`MAX_BLOCK`](crate::link::MAX_BLOCK).
     pub(crate) async fn connect_alone(&self) -> RedisResult<Alone> {
         if let Self::Cluster(_, client) = self {
             return Ok(Alone::Cluster(client.get_async_connection().await?));

@@ -116,4 +116,5 @@
   }, 1000);
   document.addEventListener("visibilitychange", function () { listen(); refresh(); });
   listen();
+  say();
 })();
