@@ -117,6 +117,13 @@ scripts! {
     Apply = "apply",
 }
 
+fn call(command: &str, script: &str, keys: usize, fill: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
+    let mut cmd = redis::cmd(command);
+    cmd.arg(script).arg(keys);
+    fill(&mut cmd);
+    cmd
+}
+
 impl Script {
     /// Whether it changes nothing, so that it may be called again without a thought.
     pub(crate) const fn is_read(self) -> bool {
@@ -133,10 +140,7 @@ impl Script {
 
     /// A call of it; `fill` appends keys, then arguments.
     pub(crate) fn call(self, keys: usize, fill: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
-        let mut cmd = redis::cmd("EVALSHA");
-        cmd.arg(self.hash()).arg(keys);
-        fill(&mut cmd);
-        cmd
+        call("EVALSHA", self.hash(), keys, fill)
     }
 
     pub(crate) fn source(self) -> &'static str {
@@ -146,9 +150,6 @@ impl Script {
     /// The same call with the script itself, for a server that does not know it yet, or no more. It learns it thereby;
     /// in a cluster it is the one server that was asked, whatever the others are up to.
     pub(crate) fn call_whole(self, keys: usize, fill: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
-        let mut cmd = redis::cmd("EVAL");
-        cmd.arg(self.source()).arg(keys);
-        fill(&mut cmd);
-        cmd
+        call("EVAL", self.source(), keys, fill)
     }
 }

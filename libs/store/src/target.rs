@@ -53,24 +53,24 @@ fn tcp() -> TcpSettings {
     tcp
 }
 
+/// User, hosts and rest of `[user:password@]host:port,host:port[/rest]`.
+fn parts(text: &str) -> (Option<&str>, &str, &str) {
+    let (authority, rest) = text.split_once('/').unwrap_or((text, ""));
+    match authority.rsplit_once('@') {
+        Some((user, hosts)) => (Some(user), hosts, rest),
+        None => (None, authority, rest),
+    }
+}
+
 /// Each server of `scheme+kind://[user:password@]host:port,host:port[/rest]`, as an address of its own, and the rest.
 fn servers(scheme: &str, text: &str) -> RedisResult<(Vec<ConnectionInfo>, String)> {
-    let (authority, rest) = text.split_once('/').unwrap_or((text, ""));
-    let (user, hosts) = match authority.rsplit_once('@') {
-        Some((user, hosts)) => (format!("{user}@"), hosts),
-        None => (String::new(), authority),
-    };
+    let (user, hosts, rest) = parts(text);
+    let user = user.map_or_else(String::new, |user| format!("{user}@"));
     let servers: RedisResult<Vec<ConnectionInfo>> = hosts
         .split(',')
         .map(|host| format!("{scheme}://{user}{host}").into_connection_info())
         .collect();
     Ok((servers?, rest.to_owned()))
-}
-
-/// The hosts and ports of `[user:password@]host:port,host:port[/rest]`.
-fn hosts(text: &str) -> &str {
-    let authority = text.split('/').next().unwrap_or_default();
-    authority.rsplit('@').next().unwrap_or_default()
 }
 
 /// The scheme and the user by which Sentinels are asked, by what stands behind the service.
@@ -140,7 +140,8 @@ impl Target {
                 return Err(wrong("redis+sentinel:// ends with the name of the service"));
             };
             let (by, who) = watching(scheme, options)?;
-            let (watchers, _) = servers(by, &format!("{who}{}", hosts(all)))?;
+            let (_, hosts, _) = parts(all);
+            let (watchers, _) = servers(by, &format!("{who}{hosts}"))?;
             watchers.iter().chain([&first]).for_each(prepare_tls);
             let mut node = SentinelNodeConnectionInfo::default()
                 .set_redis_connection_info(first.redis_settings().clone())

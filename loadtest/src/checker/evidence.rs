@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use redis::aio::MultiplexedConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::tap::{Entry, Position, RawEvent, Tap, connect, keys};
+use super::tap::{Entry, Position, RawEvent, Tap, connect, end_of, keys};
 use super::{Claim, Submit, Window};
 
 /// A partition's keys, read raw.
@@ -174,12 +174,7 @@ impl Back {
         let mut connection = connect(url).await?;
         let mut ends = BTreeMap::new();
         for log in keys(&mut connection, "*:log").await? {
-            let last: Vec<Entry> = redis::cmd("XREVRANGE")
-                .arg(&log)
-                .arg(&["+", "-", "COUNT", "1"])
-                .query_async(&mut connection)
-                .await?;
-            let end = last.first().and_then(|(position, _)| position.parse().ok());
+            let end = end_of(&mut connection, &log).await?;
             ends.insert(log, end.unwrap_or_default());
         }
         Ok(Self { at, ends })
@@ -219,13 +214,8 @@ async fn is_at_rest(url: &str) -> anyhow::Result<bool> {
                 .await?;
             waiting += length;
         }
-        let last: Vec<Entry> = redis::cmd("XREVRANGE")
-            .arg(&log)
-            .arg(&["+", "-", "COUNT", "1"])
-            .query_async(&mut connection)
-            .await?;
         let mut seen = true;
-        if let Some((last, _)) = last.first() {
+        if let Some(end) = end_of(&mut connection, &log).await? {
             let checkpoints = keys(&mut connection, &format!("{prefix}checkpoint:views-*")).await?;
             seen = false;
             for checkpoint in checkpoints {
@@ -233,7 +223,7 @@ async fn is_at_rest(url: &str) -> anyhow::Result<bool> {
                     .arg(checkpoint)
                     .query_async(&mut connection)
                     .await?;
-                seen |= at == *last;
+                seen |= at == end.to_string();
             }
         }
         if waiting > 0 || !seen {

@@ -43,16 +43,20 @@ fn submitted(key: &str, more: &Value) -> Value {
         "queue": "default", "type": "echo", "priority": "normal", "labels": { "key": key },
         "data": { "n": 1 }, "retry": { "max_retries": 1 }, "max_deliveries": 1,
     });
-    let body_fields = body.as_object_mut().unwrap();
-    body_fields.extend(more.as_object().unwrap().clone());
+    extend(&mut body, more);
     body
 }
 
 fn held(attempt: u64, more: &Value) -> Value {
     let mut body = json!({ "attempt": attempt, "holder": format!("w/{attempt}") });
+    extend(&mut body, more);
+    body
+}
+
+/// Adds fields to a body.
+fn extend(body: &mut Value, more: &Value) {
     let fields = body.as_object_mut().unwrap();
     fields.extend(more.as_object().unwrap().clone());
-    body
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -124,6 +124,19 @@ pub(crate) async fn keys(
     }
 }
 
+/// Position of the last event of a log.
+pub(crate) async fn end_of(
+    connection: &mut MultiplexedConnection,
+    log: &str,
+) -> redis::RedisResult<Option<Position>> {
+    let last: Vec<Entry> = redis::cmd("XREVRANGE")
+        .arg(log)
+        .arg(&["+", "-", "COUNT", "1"])
+        .query_async(connection)
+        .await?;
+    Ok(last.first().and_then(|(position, _)| position.parse().ok()))
+}
+
 impl Tap {
     /// A tap on a Redis.
     #[must_use]
@@ -215,13 +228,8 @@ impl Tap {
             let mut connection = connect(&self.url()).await?;
             let mut behind = false;
             for log in keys(&mut connection, "*:log").await? {
-                let last: Vec<Entry> = redis::cmd("XREVRANGE")
-                    .arg(&log)
-                    .arg(&["+", "-", "COUNT", "1"])
-                    .query_async(&mut connection)
-                    .await?;
-                let last = last.first().and_then(|(position, _)| position.parse().ok());
-                behind |= last.is_some_and(|last: Position| self.last(&log) < last);
+                let end = end_of(&mut connection, &log).await?;
+                behind |= end.is_some_and(|end| self.last(&log) < end);
             }
             if !behind {
                 return Ok(());

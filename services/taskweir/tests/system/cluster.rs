@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -278,14 +278,7 @@ fn sentinels(primary: u16, dir: &Path) -> (Vec<Process>, Vec<u16>) {
              sentinel monitor main 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds main 5000\nsentinel failover-timeout main 10000\n"
         );
         std::fs::write(&file, text).unwrap();
-        let child = Command::new("redis-server")
-            .arg(&file)
-            .arg("--sentinel")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Process::of(child)
+        spawn(Command::new("redis-server").arg(&file).arg("--sentinel"))
     });
     (processes.collect(), ports)
 }

@@ -83,7 +83,7 @@ pub fn spawn(command: &mut Command) -> Process {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("our own binary"),
+            .expect("our own binary, or one of Redis"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A Redis that asks for TLS and a user of its own: one server, a cluster, one that a Sentinel names.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -236,14 +236,7 @@ async fn the_primary_that_a_sentinel_names_over_tls_is_followed() {
     }
     let file = secured.dir.path().join("sentinel.conf");
     std::fs::write(&file, settings).unwrap();
-    let sentinel = Command::new("redis-server")
-        .arg(&file)
-        .arg("--sentinel")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _sentinel = Process::of(sentinel);
+    let _sentinel = spawn(Command::new("redis-server").arg(&file).arg("--sentinel"));
     secured.url = format!(
         "rediss+sentinel://app:s3cret@127.0.0.1:{port}/main?sentinel_password=who-goes-there"
     );
@@ -283,7 +276,12 @@ async fn the_primary_that_a_sentinel_names_over_tls_is_followed() {
         role.starts_with("master").then_some(())
     })
     .await;
-    // Until the first one is told that it leads no more, it may be spoken to.
+    // Until the first one is told that it leads no more, it takes what is lost then.
+    eventually_within(SOON, "the first one follows", async || {
+        let role = secured.servers[0].0.cli(&["ROLE"]);
+        role.starts_with("slave").then_some(())
+    })
+    .await;
     eventually_within(SOON, "the second one is spoken to", async || {
         secured.spoken_to_over_tls_alone(1).then_some(())
     })
