@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
-targets=("$@"); [ $# -gt 0 ] || targets=(events replies bodies cursors positions environment)
+targets=("$@"); [ $# -gt 0 ] || targets=(events replies bodies cursors positions filters environment)
 command -v c++ >/dev/null || { echo "fuzz: a C++ compiler is needed to build libFuzzer (Debian: g++)" >&2; exit 1; }
 
 # What cargo-fuzz passes, without the sanitizers, which need a nightly compiler: there is no unsafe code here

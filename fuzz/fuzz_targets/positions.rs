@@ -6,7 +6,10 @@ use taskweir_domain::{Position, format_ms, parse_rfc3339_ms};
 
 fuzz_target!(|text: &str| {
     if let Ok(position) = text.parse::<Position>() {
-        assert_eq!(position.to_string().parse::<Position>().expect("our own"), position);
+        assert_eq!(
+            position.to_string().parse::<Position>().expect("our own"),
+            position
+        );
     }
     if let Some(ms) = parse_rfc3339_ms(text) {
         assert_eq!(parse_rfc3339_ms(&format_ms(ms)), Some(ms), "{text}");

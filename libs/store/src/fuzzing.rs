@@ -4,7 +4,11 @@ use redis::Value;
 
 use crate::record::{Record, unpack_limits};
 use crate::reply::Reader;
-use crate::{Counter, Durability, QueueFlags, Totals, base, log, ops, queues, views};
+use crate::{
+    Counter, Durability, Operation, Presence, QueueFlags, SeenWorker, Totals, base, log, ops,
+    queues, views,
+};
+use taskweir_domain::{PartitionIndex, TaskId};
 
 /// Reads what `REDIS_URL` may be.
 pub fn address(text: &str) {
@@ -26,6 +30,14 @@ pub fn reply(value: &Value) {
         .ok();
     queues::named(reader, of()).ok();
     ops::read_started(reader, of()).ok();
+    ops::read_outcomes(of()).ok();
+    ops::read_claimed(of(), &[4, 2]).ok();
+    ops::read_waiting(of(), &["a".to_owned(), "b".to_owned()]).ok();
+    if let Ok(presence) = Presence::read(of()) {
+        for signal in &presence.signals {
+            let _ = Presence::read_signal(signal);
+        }
+    }
     log::read_entries(of())
         .map(|read| {
             for entry in read.entries {
@@ -45,7 +57,9 @@ pub fn reply(value: &Value) {
             base::read_detail(text).ok();
             unpack_limits(text).ok();
             serde_json::from_str::<Totals>(text).ok();
+            let _ = SeenWorker::read(field.clone(), text);
         }
+        Operation::read(TaskId::new(1, PartitionIndex(0), 1), pairs.clone()).ok();
         Record::read(pairs).ok();
     }
     for durability in ["replicas:1", "fsync", "fsync+replicas:2"] {

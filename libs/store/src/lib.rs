@@ -73,7 +73,7 @@ pub use ops::{
 };
 pub use overview::{Lag, QueueOverview};
 pub use queries::{Filter, Item, Page};
-pub use queues::{QueueDepth, QueueFlags};
+pub use queues::{GROUPS_RECREATED, QueueDepth, QueueFlags};
 pub use rebuild::Swapped;
 pub use record::Record;
 pub use sending::{SUBMISSIONS, Sending, count_submitted, log_submitted};

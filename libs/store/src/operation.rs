@@ -179,7 +179,7 @@ pub(crate) enum Saved {
 }
 
 impl Operation {
-    fn read(id: TaskId, fields: Vec<(String, String)>) -> Result<Self, StoreError> {
+    pub(crate) fn read(id: TaskId, fields: Vec<(String, String)>) -> Result<Self, StoreError> {
         let fields: BTreeMap<String, String> = fields.into_iter().collect();
         let text = |name: &str| fields.get(name).map_or("", String::as_str);
         let broken = |name: &str| StoreError::reply(WHAT, format!("{name} is {:?}", text(name)));

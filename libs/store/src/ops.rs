@@ -21,9 +21,11 @@ mod submit;
 mod unclaim;
 
 #[cfg(fuzzing)]
-pub(crate) use claim::read_work;
+pub(crate) use claim::{read_claimed, read_waiting, read_work};
 #[cfg(fuzzing)]
 pub(crate) use start::read as read_started;
+#[cfg(fuzzing)]
+pub(crate) use submit::read_outcomes;
 
 pub use apply::Applied;
 pub use cancel::{CancelOutcome, Cancellation};

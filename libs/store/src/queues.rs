@@ -10,6 +10,9 @@ use crate::reply::Reader;
 use crate::scripts::Script;
 use crate::{Partition, StoreError};
 
+/// Consumer groups that were missing under way and were made again.
+pub const GROUPS_RECREATED: &str = "taskweir_groups_recreated_total";
+
 /// Which queues there are and which of them are paused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueueFlags {
@@ -143,11 +146,32 @@ impl Partition {
     /// # Errors
     /// Redis is away.
     pub async fn ensure_groups(&self, streams: &crate::StreamSet) -> Result<(), StoreError> {
-        self.eval(Script::Groups, 1 + streams.len(), |cmd| {
-            cmd.arg(self.keys.log()).arg(streams.keys()).arg(GROUP);
-        })
-        .await?;
+        self.make_groups(streams).await?;
         Ok(())
+    }
+
+    /// The same under way, where somebody else must have removed them: of that an operator should hear.
+    pub(crate) async fn heal_groups(&self, streams: &crate::StreamSet) -> Result<(), StoreError> {
+        let made = self.make_groups(streams).await?;
+        if made > 0 {
+            metrics::counter!(GROUPS_RECREATED).increment(made);
+            tracing::warn!(
+                partition = self.keys.partition().0,
+                made,
+                "consumer groups were missing and are made again: what had been received is delivered once more"
+            );
+        }
+        Ok(())
+    }
+
+    /// Tells how many were missing.
+    async fn make_groups(&self, streams: &crate::StreamSet) -> Result<u64, StoreError> {
+        let made = self
+            .eval(Script::Groups, 1 + streams.len(), |cmd| {
+                cmd.arg(self.keys.log()).arg(streams.keys()).arg(GROUP);
+            })
+            .await?;
+        Reader("groups").number(made)
     }
 }
 

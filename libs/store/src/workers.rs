@@ -44,6 +44,18 @@ pub struct SeenWorker {
     pub info: WorkerInfo,
 }
 
+impl SeenWorker {
+    /// What a worker said and when; `None`: no worker of ours did.
+    pub(crate) fn read(id: String, text: &str) -> Option<Self> {
+        let (seen, info) = text.split_once(' ')?;
+        Some(Self {
+            id,
+            seen_ms: seen.parse().ok()?,
+            info: serde_json::from_str(info).ok()?,
+        })
+    }
+}
+
 impl Partition {
     /// All registered workers and Redis' time, ms. Entries that do not parse are left out.
     ///
@@ -61,14 +73,7 @@ impl Partition {
         let mut workers: Vec<SeenWorker> = reader
             .pairs(found)?
             .into_iter()
-            .filter_map(|(id, text)| {
-                let (seen, info) = text.split_once(' ')?;
-                Some(SeenWorker {
-                    id,
-                    seen_ms: seen.parse().ok()?,
-                    info: serde_json::from_str(info).ok()?,
-                })
-            })
+            .filter_map(|(id, text)| SeenWorker::read(id, &text))
             .collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok((workers, time.0 * 1_000 + time.1 / 1_000))

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::eventually;
+
 /// What the server writes to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
@@ -228,6 +230,29 @@ impl TestRedis {
         let more = more.iter().map(|text| (*text).to_owned());
         let arguments: Vec<String> = self.arguments.iter().cloned().chain(more).collect();
         self.child = spawn(self.port, self.dir.path(), self.persistence, &arguments);
+    }
+
+    /// Kills the server and starts it with a file that takes two seconds to load, during which it answers
+    /// `LOADING`. It must keep an append-only file.
+    ///
+    /// # Panics
+    /// The file is not rewritten within the usual patience.
+    pub async fn kill_and_load_slowly(&mut self) {
+        // Each key of the base takes a while, and every two megabytes Redis looks up.
+        assert_eq!(self.cli(&["CONFIG", "SET", "rdbcompression", "no"]), "OK");
+        assert_eq!(
+            self.cli(&["DEBUG", "POPULATE", "1000", "key", "32768"]),
+            "OK"
+        );
+        let _ = self.cli(&["BGREWRITEAOF"]);
+        eventually("the file is rewritten", async || {
+            let info = self.cli(&["INFO", "persistence"]);
+            let done = |field: &str| info.contains(&format!("{field}:0"));
+            (done("aof_rewrite_in_progress") && done("aof_rewrite_scheduled")).then_some(())
+        })
+        .await;
+        self.kill();
+        self.relaunch(&["--key-load-delay", "2000"]);
     }
 
     /// Runs one command by `redis-cli` and gives its raw output.

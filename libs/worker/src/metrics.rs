@@ -29,6 +29,10 @@ pub fn describe() {
         LATE,
         "Settlements refused because the attempt had lost its task."
     );
+    describe_counter!(
+        taskweir_store::GROUPS_RECREATED,
+        "Consumer groups that somebody removed and this process made again."
+    );
     describe_gauge!(BUSY, "Tasks this worker runs now.");
 }
 

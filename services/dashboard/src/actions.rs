@@ -53,7 +53,7 @@ fn see_other(to: String) -> Response {
 /// The form as the JSON of a request, so that one set of rules checks both.
 ///
 /// Where some of a payload is hidden, its marker must not come back as if it were data.
-fn request(draft: &Draft, redaction: &Redaction) -> Result<String, FieldError> {
+pub(crate) fn request(draft: &Draft, redaction: &Redaction) -> Result<String, FieldError> {
     let mut fields = Map::new();
     for (name, text) in [
         ("type", &draft.kind),

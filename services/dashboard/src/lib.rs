@@ -5,6 +5,8 @@ mod app;
 mod assets;
 mod components;
 mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod guard;
 mod layout;

@@ -12,6 +12,27 @@ pub fn cursor(text: &str) {
     api::tasks::page(None, Some(text)).ok();
 }
 
+/// The filters of a list: each parameter is the text.
+pub fn filter(text: &str) {
+    use poem_openapi::types::ParseFromParameter;
+    let some = || Some(text.to_owned());
+    let params = api::tasks::FilterParams {
+        status: crate::view::ListedStatus::parse_from_parameter(text).ok(),
+        priority: crate::view::PriorityWord::parse_from_parameter(text).ok(),
+        queue: some(),
+        kind: some(),
+        label: some(),
+        error: some(),
+        worker: some(),
+        created_after: some(),
+        created_before: some(),
+        failed_after: some(),
+        failed_before: some(),
+        q: some(),
+    };
+    params.read().ok();
+}
+
 /// The body of a bulk operation.
 pub fn bulk(text: &str) {
     use taskweir_store::OperationKind::{DlqDelete, DlqRetry, TasksCancel};

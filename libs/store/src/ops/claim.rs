@@ -72,6 +72,47 @@ fn claimed(stream: usize, entry: StreamEntry) -> Claimed {
     }
 }
 
+/// What a claim took of these streams.
+pub(crate) fn read_claimed(reply: Value, streams: &[usize]) -> Result<Vec<Claimed>, StoreError> {
+    let reader = Reader("claim");
+    let mut found = Vec::new();
+    for read in reader.list(reply)? {
+        let [index, entries] = reader.tuple::<2>(read)?;
+        let index = reader.number(index)? as usize;
+        let stream = index
+            .checked_sub(1)
+            .and_then(|index| streams.get(index))
+            .ok_or_else(|| reader.error("unknown stream"))?;
+        let entries = reader.entries(entries)?.into_iter();
+        found.extend(entries.map(|entry| claimed(*stream, entry)));
+    }
+    Ok(found)
+}
+
+/// What a waiting reader of these streams was given.
+pub(crate) fn read_waiting(value: Value, keys: &[String]) -> Result<Vec<Claimed>, StoreError> {
+    let reader = Reader("XREADGROUP");
+    let reads: Vec<(Value, Value)> = match value {
+        Value::Map(pairs) => pairs,
+        other => reader
+            .list(other)?
+            .into_iter()
+            .map(|read| reader.tuple::<2>(read).map(|[key, entries]| (key, entries)))
+            .collect::<Result<_, _>>()?,
+    };
+    let mut found = Vec::new();
+    for (key, entries) in reads {
+        let key = reader.text(key)?;
+        let stream = keys
+            .iter()
+            .position(|known| *known == key)
+            .ok_or_else(|| reader.error(format!("unknown stream {key:?}")))?;
+        let entries = reader.entries(entries)?.into_iter();
+        found.extend(entries.map(|entry| claimed(stream, entry)));
+    }
+    Ok(found)
+}
+
 impl Partition {
     /// Takes ready entries for a consumer, without waiting. A missing group is made.
     ///
@@ -99,28 +140,13 @@ impl Partition {
         };
         let reply = match call().await {
             Err(error) if error.is_no_group() => {
-                self.ensure_groups(streams).await?;
+                self.heal_groups(streams).await?;
                 call().await?
             }
             other => other?,
         };
-        let reader = Reader("claim");
-        let mut found = Vec::with_capacity(claim.most);
-        for read in reader.list(reply)? {
-            let [index, entries] = reader.tuple::<2>(read)?;
-            let index = reader.number(index)? as usize;
-            let (stream, _) = index
-                .checked_sub(1)
-                .and_then(|index| claim.shares.get(index))
-                .ok_or_else(|| reader.error("unknown stream"))?;
-            found.extend(
-                reader
-                    .entries(entries)?
-                    .into_iter()
-                    .map(|entry| claimed(*stream, entry)),
-            );
-        }
-        Ok(found)
+        let shares = claim.shares.iter().map(|(stream, _)| *stream);
+        read_claimed(reply, &shares.collect::<Vec<_>>())
     }
 
     /// Waits for a ready entry on any of the streams and takes it; up to one per stream may come.
@@ -152,41 +178,17 @@ impl Partition {
         }
         let value = match self.blocking(&cmd).await {
             Err(error) if error.is_no_group() => {
-                self.ensure_groups(streams).await?;
+                self.heal_groups(streams).await?;
                 return Ok(Vec::new());
             }
             // The key was deleted while we waited.
             Err(StoreError::Refused(error)) if error.code() == Some("UNBLOCKED") => {
-                self.ensure_groups(streams).await?;
+                self.heal_groups(streams).await?;
                 return Ok(Vec::new());
             }
             other => other?,
         };
-        let reader = Reader("XREADGROUP");
-        let reads: Vec<(Value, Value)> = match value {
-            Value::Map(pairs) => pairs,
-            other => reader
-                .list(other)?
-                .into_iter()
-                .map(|read| reader.tuple::<2>(read).map(|[key, entries]| (key, entries)))
-                .collect::<Result<_, _>>()?,
-        };
-        let mut found = Vec::new();
-        for (key, entries) in reads {
-            let key = reader.text(key)?;
-            let stream = streams
-                .keys()
-                .iter()
-                .position(|known| *known == key)
-                .ok_or_else(|| reader.error(format!("unknown stream {key:?}")))?;
-            found.extend(
-                reader
-                    .entries(entries)?
-                    .into_iter()
-                    .map(|entry| claimed(stream, entry)),
-            );
-        }
-        Ok(found)
+        read_waiting(value, streams.keys())
     }
 
     /// Entries pending under a consumer's own name for at least `idle_ms`, up to `count` per

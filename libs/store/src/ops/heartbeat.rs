@@ -58,7 +58,7 @@ impl Partition {
         };
         let reply = match call().await {
             Err(error) if error.is_no_group() => {
-                self.ensure_groups(streams).await?;
+                self.heal_groups(streams).await?;
                 call().await?
             }
             other => other?,

@@ -1,3 +1,4 @@
+use redis::Value;
 use taskweir_domain::{Holder, TaskId};
 
 use crate::queues::QueueFlags;
@@ -15,6 +16,15 @@ pub struct Presence {
 }
 
 impl Presence {
+    pub(crate) fn read(reply: Value) -> Result<Self, StoreError> {
+        let reader = Reader("presence");
+        let [signals, meta] = reader.tuple::<2>(reply)?;
+        Ok(Self {
+            signals: reader.texts(signals)?,
+            queues: QueueFlags::read(&reader.pairs(meta)?),
+        })
+    }
+
     /// What a signal asks to cancel: the task and its holder.
     #[must_use]
     pub fn read_signal(signal: &str) -> Option<(TaskId, Holder)> {
@@ -34,8 +44,8 @@ impl Partition {
         info: &WorkerInfo,
         handled: &[String],
     ) -> Result<Presence, StoreError> {
-        let reader = Reader("presence");
-        let text = serde_json::to_string(info).map_err(|error| reader.error(error.to_string()))?;
+        let text = serde_json::to_string(info)
+            .map_err(|error| Reader("presence").error(error.to_string()))?;
         let reply = self
             .eval(Script::Presence, 4, |cmd| {
                 cmd.arg(self.keys.log()).arg(self.keys.workers());
@@ -43,10 +53,6 @@ impl Partition {
                 cmd.arg(worker).arg(&text).arg(handled);
             })
             .await?;
-        let [signals, meta] = reader.tuple::<2>(reply)?;
-        Ok(Presence {
-            signals: reader.texts(signals)?,
-            queues: QueueFlags::read(&reader.pairs(meta)?),
-        })
+        Presence::read(reply)
     }
 }

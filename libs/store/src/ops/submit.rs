@@ -1,3 +1,4 @@
+use redis::Value;
 use taskweir_domain::{Limits, Position, Priority, QueueName, Submitted, TaskId, TaskSpec};
 
 use super::{INLINE_LIMIT, lua_index, sha256, stored};
@@ -124,6 +125,25 @@ fn prepare(queues: &mut Vec<QueueName>, spec: &TaskSpec) -> Prepared {
     }
 }
 
+/// What became of each task of a batch.
+pub(crate) fn read_outcomes(reply: Value) -> Result<Vec<SubmitOutcome>, StoreError> {
+    let reader = Reader("submit");
+    let outcome = |answer| {
+        let [word, rest] = reader.tuple::<2>(answer)?;
+        Ok(match reader.text(word)?.as_str() {
+            "accepted" => SubmitOutcome::Accepted(reader.position(rest)?),
+            "repeated" => SubmitOutcome::Repeated(reader.position(rest)?),
+            "same" => SubmitOutcome::Same(reader.id(rest)?),
+            "conflict" => SubmitOutcome::Conflict(reader.id(rest)?),
+            "duplicate" => SubmitOutcome::Duplicate(reader.id(rest)?),
+            "full" => SubmitOutcome::Full,
+            "over" => SubmitOutcome::OverBudget,
+            other => return Err(reader.error(format!("unknown answer {other:?}"))),
+        })
+    };
+    reader.list(reply)?.into_iter().map(outcome).collect()
+}
+
 impl Partition {
     /// Makes up to [`super::MAX_BATCH`] tasks, all or none.
     ///
@@ -209,24 +229,7 @@ impl Partition {
                 }
             })
             .await?;
-        let reader = Reader("submit");
-        reader
-            .list(reply)?
-            .into_iter()
-            .map(|answer| {
-                let [word, rest] = reader.tuple::<2>(answer)?;
-                Ok(match reader.text(word)?.as_str() {
-                    "accepted" => SubmitOutcome::Accepted(reader.position(rest)?),
-                    "repeated" => SubmitOutcome::Repeated(reader.position(rest)?),
-                    "same" => SubmitOutcome::Same(reader.id(rest)?),
-                    "conflict" => SubmitOutcome::Conflict(reader.id(rest)?),
-                    "duplicate" => SubmitOutcome::Duplicate(reader.id(rest)?),
-                    "full" => SubmitOutcome::Full,
-                    "over" => SubmitOutcome::OverBudget,
-                    other => return Err(reader.error(format!("unknown answer {other:?}"))),
-                })
-            })
-            .collect()
+        read_outcomes(reply)
     }
 
     /// Holds an idempotency key of this partition for a task that will live in another one.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use taskweir_domain::{EventType, Status};
-use taskweir_store::{Limits, RedisSettings, Store};
+use taskweir_store::{GROUPS_RECREATED, Limits, RedisSettings, Store};
 use taskweir_testkit::{Persistence, TestRedis, eventually};
 use taskweir_worker::{TaskId, Worker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,22 +36,7 @@ async fn submit_many(bench: &Bench, count: usize, data: &str) -> Vec<TaskId> {
 
 /// Kills Redis and starts it with a file that takes two seconds to load; comes back once it loads.
 async fn killed_and_loading(bench: &mut Bench) {
-    // Each key of the base takes a while, and every two megabytes Redis looks up.
-    let plain = bench.redis.cli(&["CONFIG", "SET", "rdbcompression", "no"]);
-    assert_eq!(plain, "OK");
-    let filled = bench
-        .redis
-        .cli(&["DEBUG", "POPULATE", "1000", "key", "32768"]);
-    assert_eq!(filled, "OK");
-    let _ = bench.redis.cli(&["BGREWRITEAOF"]);
-    eventually("the file is rewritten", async || {
-        let info = bench.redis.cli(&["INFO", "persistence"]);
-        let done = |field: &str| info.contains(&format!("{field}:0"));
-        (done("aof_rewrite_in_progress") && done("aof_rewrite_scheduled")).then_some(())
-    })
-    .await;
-    bench.redis.kill();
-    bench.redis.relaunch(&["--key-load-delay", "2000"]);
+    bench.redis.kill_and_load_slowly().await;
     eventually("it loads", async || {
         let error = bench.store.ping().await.err()?;
         assert!(error.is_transient(), "{error}");
@@ -186,7 +172,9 @@ async fn with_memory_full_a_worker_goes_on() {
 }
 
 #[tokio::test]
-async fn forgotten_scripts_and_groups_are_made_again_under_way() {
+async fn forgotten_scripts_and_groups_are_made_again_under_way_and_told() {
+    // No other test here records.
+    let recorder = PrometheusBuilder::new().install_recorder().unwrap();
     let bench = Bench::new().await;
     let worker = bench.run(bench.builder().handler(Wait).handler(Echo));
     let running = bench.submit("wait", "1500").await;
@@ -201,6 +189,12 @@ async fn forgotten_scripts_and_groups_are_made_again_under_way() {
     let mut ids = submit_many(&bench, 10, "1").await;
     ids.push(running);
     completed_once(&bench, &ids).await;
+    let told = recorder.render();
+    let made = told.lines().find_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        (name == GROUPS_RECREATED).then(|| value.parse::<u64>().unwrap())
+    });
+    assert!(made > Some(0), "{told}");
     worker.stop().await;
 }
 

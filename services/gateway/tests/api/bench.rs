@@ -25,9 +25,16 @@ impl Bench {
         Self::with_env(partitions, &[]).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
     pub async fn with_env(partitions: usize, more: &[(&str, &str)]) -> Self {
-        let redis = TestRedis::start();
+        Self::made(TestRedis::start(), partitions, more).await
+    }
+
+    pub async fn on(redis: TestRedis) -> Self {
+        Self::made(redis, taskweir_testkit::partitions(), &[]).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's process")]
+    async fn made(redis: TestRedis, partitions: usize, more: &[(&str, &str)]) -> Self {
         let settings = RedisSettings::at(redis.url());
         migrate(&settings, MigrateOptions { partitions })
             .await

@@ -5,6 +5,7 @@
 mod access;
 mod bench;
 mod document;
+mod faults;
 mod feed;
 mod instants;
 mod keys;
