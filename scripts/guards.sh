@@ -57,4 +57,10 @@ for name in $(grep -oE '`[a-z0-9]+(_[a-z0-9]+){3,}`' docs/PEER-BEHAVIOURS.md | t
   grep -rqE "fn $name\b" libs services loadtest --include='*.rs' || fail "docs/PEER-BEHAVIOURS.md names a test $name that is not there"
 done
 
+# A row that is kept has a test named after it.
+while IFS='|' read -r _ row _ _ tests _; do
+  number=$(printf 'peer_%02d_' "${row// /}")
+  [ -z "${tests// /}" ] || [[ $tests == *$number* ]] || fail "docs/PEER-BEHAVIOURS.md: row $row has no test $number…"
+done < <(grep -E '^\| [0-9]+ \|' docs/PEER-BEHAVIOURS.md)
+
 echo "guards: layers and sizes hold"

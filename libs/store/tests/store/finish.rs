@@ -62,7 +62,7 @@ async fn the_dead_stand_in_the_dlq_without_a_time_to_live() {
 }
 
 #[tokio::test]
-async fn a_worker_that_lost_the_task_is_refused_with_one_event() {
+async fn peer_21_a_worker_that_lost_the_task_is_refused_with_one_event() {
     let bench = Bench::new().await;
     let id = bench.submit().await;
     let running = bench.run("w").await;

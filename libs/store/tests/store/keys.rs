@@ -126,7 +126,7 @@ async fn events(store: &Store) -> u64 {
 }
 
 #[tokio::test]
-async fn a_unique_key_is_held_until_the_task_ends_or_fails() {
+async fn peer_23_a_unique_key_is_held_until_the_task_ends_or_fails() {
     let bench = Bench::about_key("u").await;
     let submitter = Submitter::new(&bench.store);
     let fresh = async || {
@@ -192,6 +192,43 @@ async fn a_unique_key_is_held_until_the_task_ends_or_fails() {
     for id in [id, dead, next] {
         bench.check(id).await;
     }
+}
+
+/// A key that one task lost and another has now is not freed by whatever becomes of the first.
+#[tokio::test]
+async fn peer_33_a_task_frees_no_key_that_another_holds() {
+    let bench = Bench::about_key("u").await;
+    let submitter = Submitter::new(&bench.store);
+    let fresh = async || submit(&bench, &submitter, Some("u"), None).await;
+    let (dead, _) = fresh().await;
+    let running = bench.run("w").await;
+    let late = bench.finishing(&running, &complete(&running)).await;
+    bench.fail(&running, ErrorKind::Fatal).await;
+    let (holder, outcome) = fresh().await;
+    assert!(matches!(outcome, SubmitOutcome::Accepted(_)), "{outcome:?}");
+    let still = async |what: &str| {
+        assert_eq!(
+            fresh().await.1,
+            SubmitOutcome::Duplicate(holder),
+            "after {what}"
+        );
+    };
+    bench.finish(&late).await;
+    still("a late completion").await;
+    let removed = bench
+        .store
+        .act_on_dead(dead, DlqVerb::Remove, Actor::anonymous())
+        .await;
+    assert_eq!(removed.unwrap(), DlqOutcome::Done);
+    still("its removal").await;
+    let running = bench.run("w").await;
+    still("the start of its holder").await;
+    bench.complete(&running).await;
+    let (_, outcome) = fresh().await;
+    assert!(
+        matches!(outcome, SubmitOutcome::Accepted(_)),
+        "its holder frees it: {outcome:?}"
+    );
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ async fn an_entry_no_record_names_is_removed() {
 }
 
 #[tokio::test]
-async fn a_beat_between_look_and_claim_saves_the_task() {
+async fn peer_14_a_beat_between_look_and_claim_saves_the_task() {
     let bench = Bench::new().await;
     let id = bench.submit().await;
     // Long enough that the beat counts still when the claim comes.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use taskweir_domain::{ErrorKind, Event, Status};
+use taskweir_domain::{ErrorKind, Event, EventType, Status};
 use taskweir_worker::{Context, Handler, TaskError};
 
 use crate::bench::{Bench, Echo, Wait};
@@ -52,6 +52,45 @@ async fn every_way_to_fail_is_told_apart() {
 }
 
 #[tokio::test]
+async fn peer_05_a_panic_is_an_ordinary_failure_and_the_worker_lives() {
+    let bench = Bench::new().await;
+    let only_slot = bench.builder().handler(Fails).handler(Echo).concurrency(1);
+    let worker = bench.run(only_slot);
+    let retried = |spec: &mut taskweir_domain::TaskSpec| {
+        spec.retry.max_retries = 1;
+        spec.retry.initial_delay_ms = 60_000;
+    };
+    let id = bench.submit_with("fails", r#""panic""#, retried).await;
+    let waiting = bench.reaches(id, Status::Retrying).await;
+    assert_eq!((waiting.task.attempt, waiting.task.failures), (1, 1));
+    let last = bench
+        .submit_with("fails", r#""panic""#, |spec| spec.retry.max_retries = 0)
+        .await;
+    let dead = bench.reaches(last, Status::Failed).await;
+    assert_eq!(dead.error.unwrap().kind, ErrorKind::Panic);
+    let next = bench.submit("echo", "1").await;
+    bench.reaches(next, Status::Completed).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn peer_15_without_retries_a_failure_is_the_end_and_is_kept() {
+    let bench = Bench::new().await;
+    let worker = bench.run(bench.builder().handler(Fails));
+    let id = bench
+        .submit_with("fails", r#""io""#, |spec| spec.retry.max_retries = 0)
+        .await;
+    let dead = bench.reaches(id, Status::Failed).await;
+    assert_eq!(dead.task.attempt, 1);
+    let events = bench.events(id).await;
+    let expected = [EventType::Submitted, EventType::Started];
+    assert_eq!(events[..2], expected);
+    assert_eq!(events.last(), Some(&EventType::DeadLettered));
+    assert!(!events.contains(&EventType::Requeued), "{events:?}");
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn a_handler_names_its_own_delay() {
     let bench = Bench::new().await;
     let worker = bench.run(bench.builder().handler(Fails));
@@ -79,10 +118,6 @@ async fn the_retry_policy_is_the_tasks_own() {
         panic!()
     };
     assert!((20_000..=60_000).contains(&body.delay_ms.unwrap()));
-    let last = bench
-        .submit_with("fails", r#""io""#, |spec| spec.retry.max_retries = 0)
-        .await;
-    bench.reaches(last, Status::Failed).await;
     worker.stop().await;
 }
 

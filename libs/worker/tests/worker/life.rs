@@ -120,7 +120,7 @@ async fn progress_is_recorded() {
 }
 
 #[tokio::test]
-async fn an_unknown_type_waits_for_a_worker_that_knows_it() {
+async fn peer_35_an_unknown_type_waits_for_a_worker_that_knows_it() {
     let bench = Bench::new().await;
     let id = bench.submit("echo", "1").await;
     let ignorant = bench.run(bench.builder().handler(Wait));

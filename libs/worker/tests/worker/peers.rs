@@ -92,7 +92,7 @@ async fn peer_22_a_cut_idle_reader_reads_on_without_a_restart() {
 }
 
 /// A delay that a handler asks for is a failure here, as it is documented; given back by a stop it costs
-/// nothing, see `what_does_not_end_is_given_back_at_no_cost`.
+/// nothing, see `peer_28_what_does_not_end_is_given_back_at_no_cost`.
 #[tokio::test]
 async fn peer_26_a_delay_of_the_handlers_own_counts_as_a_failure() {
     let bench = Bench::new().await;

@@ -5,7 +5,7 @@ use taskweir_domain::{EventType, Status};
 use crate::bench::{Bench, Wait};
 
 #[tokio::test]
-async fn what_ends_within_the_grace_is_settled() {
+async fn peer_28_what_ends_within_the_grace_is_settled() {
     let bench = Bench::new().await;
     let id = bench.submit("wait", "400").await;
     let worker = bench.run(bench.builder().handler(Wait));
@@ -23,7 +23,7 @@ async fn what_ends_within_the_grace_is_settled() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_given_back_at_no_cost() {
+async fn peer_28_what_does_not_end_is_given_back_at_no_cost() {
     let bench = Bench::new().await;
     let deaf = bench.submit("deaf", "null").await;
     let worker = bench.run(

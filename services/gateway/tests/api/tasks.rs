@@ -53,7 +53,7 @@ async fn a_large_payload_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn a_batch_takes_the_good_and_names_the_bad() {
+async fn peer_12_a_batch_takes_the_good_and_names_the_bad() {
     let bench = Bench::new().await;
     let body =
         r#"{"tasks":[{"type":"a"},{"type":"b c"},{"data":1,"x":2},{"type":"d","queue":"q"}]}"#;

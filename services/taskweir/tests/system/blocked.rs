@@ -25,7 +25,7 @@ impl Handler for Block {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixteen_handlers_that_block_their_threads_lose_no_lease() {
+async fn peer_20_sixteen_handlers_that_block_their_threads_lose_no_lease() {
     let fleet = Fleet::start("1").await;
     let ids = fleet
         .submit_batch(&vec![json!({ "type": "block", "data": null }); 16])

@@ -74,7 +74,7 @@ async fn a_cancelled_task_whose_worker_dies_is_cancelled_and_not_run_again() {
 }
 
 #[tokio::test]
-async fn a_paused_queue_starts_nothing_and_others_go_on() {
+async fn peer_06_a_paused_queue_starts_nothing_and_others_go_on() {
     let fleet = Fleet::start("10").await;
     let _workers: Vec<_> = (0..2)
         .map(|_| fleet.spawn("worker", &[("WORKER_QUEUES", "default,mail")]))

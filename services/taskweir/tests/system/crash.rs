@@ -166,7 +166,7 @@ async fn workers_with_unequal_leases_do_not_steal_from_each_other() {
 }
 
 #[tokio::test]
-async fn every_process_of_ours_killed_at_once_loses_nothing() {
+async fn peer_38_every_process_of_ours_killed_at_once_loses_nothing() {
     let mut fleet = Fleet::start("1").await;
     let mut workers: Vec<_> = (0..2).map(|_| fleet.spawn("worker", &[])).collect();
     let tasks: Vec<_> = (0..500)
