@@ -20,7 +20,7 @@ wrk.headers["Content-Type"] = "application/json"
 LUA
 measure() { # appendfsync, DURABILITY, 1 = with a replica
   rm -rf "$dir/$port" "$dir/$((port + 9))"
-  redis "$port" --appendfsync "$1"
+  redis "$port" --appendfsync "$1"; local note=; [ "$3" = 0 ] || note=", with a replica"
   if [ "$3" = 1 ]; then
     redis "$((port + 9))" --appendfsync "$1" --replicaof 127.0.0.1 "$port"
     until redis-cli -p "$((port + 9))" INFO replication | grep -q master_link_status:up; do sleep 0.05; done
@@ -28,12 +28,13 @@ measure() { # appendfsync, DURABILITY, 1 = with a replica
   target/release/taskweir migrate >/dev/null
   DURABILITY=$2 target/release/taskweir gateway & pids+=($!)
   until curl -sf "$GATEWAY_ADDR/health/ready" >/dev/null 2>&1; do sleep 0.05; done
-  echo "appendfsync $1, DURABILITY=$2: $(wrk -t1 -c64 -d5s --latency -s "$dir/post.lua" "http://$GATEWAY_ADDR/tasks" \
+  echo "appendfsync $1, DURABILITY=$2${note}: $(wrk -t1 -c64 -d5s --latency -s "$dir/post.lua" "http://$GATEWAY_ADDR/tasks" \
     | grep -E 'Requests/sec|50%|99%|Non-2xx' | tr -s ' ' | tr '\n' ' ')"
   stop
 }
 "$server" --version
 for mode in no everysec always; do measure "$mode" aof 0; done
+measure everysec aof 1
 measure everysec replicas:1 1
 if [ "${WAITAOF:-0}" = 1 ]; then
   measure everysec fsync 0
