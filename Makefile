@@ -23,7 +23,7 @@ test: ## install what tests need and run every test
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
 	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
-	PARTITIONS=4 $(CARGO) nextest run $(PARTITIONED:%=-p %) $(NEXTEST_FLAGS) -E 'not (test(sabotage) + test(book::) + test(browser::))'
+	PARTITIONS=4 $(CARGO) nextest run $(PARTITIONED:%=-p %) $(NEXTEST_FLAGS) -E 'not (test(sabotage) + test(book::) + test(browser::) + test(pages::) + test(live::))'
 	@# On a node of a cluster, which refuses scripts over more than one slot; such nodes have no replicas by hand.
 	TEST_REDIS_CLUSTER=1 PARTITIONS=4 $(CARGO) nextest run -p taskweir-store $(NEXTEST_FLAGS) -E 'not (test(failover::) + test(durability::))'
 

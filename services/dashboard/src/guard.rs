@@ -23,6 +23,9 @@ const HEADERS: [(&str, &str); 4] = [
     ("x-frame-options", "DENY"),
 ];
 
+/// When a page that could not be made is asked for again.
+const AGAIN_SECONDS: &str = "5";
+
 /// What is shown to everybody.
 fn is_open(path: &str) -> bool {
     path == url::SIGN_IN || path == "/health/live" || path.starts_with("/assets/")
@@ -63,6 +66,7 @@ where
         None
     };
     let open = is_open(request.uri().path());
+    let looks = request.method() == Method::GET;
     let visitor = gate.visitor(&request);
     let mut response = if let Some((status, why)) = refused {
         layout::problem(status, why)
@@ -82,12 +86,20 @@ where
                     StatusCode::NOT_FOUND if error.is::<NotFoundError>() => {
                         "there is no such page".to_owned()
                     }
-                    StatusCode::SERVICE_UNAVAILABLE => {
+                    StatusCode::SERVICE_UNAVAILABLE if looks => {
                         "Redis is away; this page tries again by itself".to_owned()
+                    }
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        "Redis is away: look whether it was done before you do it again".to_owned()
                     }
                     _ => error.to_string(),
                 };
-                layout::problem(status, &detail)
+                let mut response = layout::problem(status, &detail);
+                if status == StatusCode::SERVICE_UNAVAILABLE && looks {
+                    let again = HeaderValue::from_static(AGAIN_SECONDS);
+                    response.headers_mut().insert(header::REFRESH, again);
+                }
+                response
             }
         }
     };

@@ -8,6 +8,7 @@ use taskweir_store::{Filter, Item, QueueOverview, Totals};
 
 use super::failed;
 use super::queues::per_minute;
+use super::tasks::NO_TASK;
 use crate::app::State;
 use crate::components::chart::throughput;
 use crate::components::{ago, empty, span, summary_strip, task_link, task_table};
@@ -107,7 +108,7 @@ pub(crate) async fn overview_page(
         h2 { "Oldest that waits, by queue" }
         div.scroll tabindex="0" role="region" aria-label="Queues" {
             @if queues.is_empty() {
-                (empty("No task was submitted yet."))
+                (empty(NO_TASK))
             } @else {
                 table {
                     caption { "Ready and running now; " a href=(url::QUEUES) { "more on each queue" } "." }
@@ -122,7 +123,7 @@ pub(crate) async fn overview_page(
         h2 { "Newest dead letters" }
         (dead_list(&dead.items, now_ms))
         h2 { "Recent tasks" }
-        (task_table("The latest tasks, newest first.", &recent.items, now_ms, "No task was submitted yet."))
+        (task_table("The latest tasks, newest first.", &recent.items, now_ms, NO_TASK))
     };
     Ok(layout::page(
         visitor,

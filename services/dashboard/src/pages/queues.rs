@@ -8,6 +8,7 @@ use taskweir_runtime::access::Role;
 use taskweir_store::{QueueOverview, Totals};
 
 use super::failed;
+use super::tasks::NO_TASK;
 use crate::app::State;
 use crate::components::chart::{shares, sparkline};
 use crate::components::{empty, span, summary_strip};
@@ -97,7 +98,7 @@ pub(crate) async fn queues_page(
         (summary_strip(&totals))
         div.scroll tabindex="0" role="region" aria-label="Queues" {
             @if queues.is_empty() {
-                (empty("No task was submitted yet."))
+                (empty(NO_TASK))
             } @else {
                 table {
                     caption { "What waits and runs now, by class; parked tasks are of types that no worker knows; completions per minute and the share of attempts that failed, over the last five minutes. A paused queue starts nothing; what runs goes on." }

@@ -21,6 +21,8 @@ const PAGE: usize = 50;
 /// What an empty page says that is not the last one: a call looks at 5,000 tasks.
 pub(super) const NONE_YET: &str =
     "None among those looked at so far. There are older ones: go on with Older.";
+/// What a page without tasks says that asks for any.
+pub(super) const NO_TASK: &str = "No task was submitted yet.";
 /// Queues and types named beside the list.
 const NAMED: usize = 12;
 
@@ -189,7 +191,11 @@ pub(crate) async fn tasks_page(
         (choices(&totals, &asked))
         (form(&asked))
         @if !page.items.is_empty() || page.next.is_some() { p.actions { (bulk(visitor, &asked)) } }
-        @let nothing = if page.next.is_some() { NONE_YET } else { "No task passes this filter." };
+        @let nothing = match (&page.next, asked.is_empty()) {
+            (Some(_), _) => NONE_YET,
+            (None, true) => NO_TASK,
+            (None, false) => "No task passes this filter.",
+        };
         (task_table("Newest first.", &page.items, now_ms, nothing))
         @if let Some(cursor) = &page.next {
             p { a.button.quiet href=(asked.url(url::TASKS, "cursor", cursor)) { "Older" } }

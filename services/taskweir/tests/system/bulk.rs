@@ -73,11 +73,13 @@ async fn peer_17_a_bulk_retry_outlives_its_runner_and_retries_each_task_once() {
     let mut fleet = fleet;
     fleet.services.remove(1).kill();
     for share in 1..=3 {
-        eventually_within(SOON, "it is under way", async || {
-            let done = fleet.get(&path).await["done"].as_u64().unwrap();
-            (done >= share * dead as u64 / 8).then_some(())
+        let under_way = eventually_within(SOON, "it is under way", async || {
+            let operation = fleet.get(&path).await;
+            let done = operation["done"].as_u64().unwrap();
+            (done >= share * dead as u64 / 8).then_some(operation)
         })
         .await;
+        assert_eq!(under_way["state"], "running", "it is killed at work");
         scheduler.kill();
         scheduler = fleet.spawn("scheduler", &[]);
     }

@@ -30,9 +30,14 @@ impl Dev {
     }
 
     pub async fn start(&self) -> Process {
+        self.start_with(&[]).await
+    }
+
+    pub async fn start_with(&self, env: &[(&str, &str)]) -> Process {
         let process = spawn(
             command(self.dir.path())
                 .arg("dev")
+                .envs(env.iter().copied())
                 .env("GATEWAY_ADDR", format!("127.0.0.1:{}", self.gateway))
                 .env("DASHBOARD_ADDR", format!("127.0.0.1:{}", self.dashboard))
                 // Many systems run at once here: each wants a port of its own.

@@ -193,7 +193,7 @@ fn rss_kib(pid: u32) -> u64 {
 }
 
 /// What a process may grow by, however many tasks wait.
-const GROWTH_KIB: u64 = 24 * 1_024;
+const GROWTH_KIB: u64 = 16 * 1_024;
 
 #[tokio::test]
 async fn memory_of_gateway_and_worker_does_not_grow_with_what_waits() {
