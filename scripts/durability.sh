@@ -8,6 +8,8 @@ stop() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; wait
 trap 'stop; rm -rf "$dir"' EXIT
 port=7391; export REDIS_URL="redis://127.0.0.1:$port" RUST_LOG=error GATEWAY_ADDR=127.0.0.1:7392
 redis() { # PORT, arguments
+  # One left over, perhaps a replica that follows, would be measured too.
+  if redis-cli -p "$1" PING >/dev/null 2>&1; then echo "durability: port $1 is taken" >&2; exit 1; fi
   mkdir -p "$dir/$1"
   "$server" --port "$1" --bind 127.0.0.1 --dir "$dir/$1" --appendonly yes --save "" --repl-diskless-sync-delay 0 \
     --loglevel warning "${@:2}" >/dev/null & pids+=($!)

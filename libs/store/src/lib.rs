@@ -71,7 +71,7 @@ pub use ops::{
     Reservation, RetryOutcome, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome,
     UnclaimOutcome, Unclaiming, UnparkOutcome,
 };
-pub use overview::{Lag, QueueOverview};
+pub use overview::{Lag, QueueOverview, StreamBytes};
 pub use queries::{Filter, Item, Page};
 pub use queues::{GROUPS_RECREATED, QueueDepth, QueueFlags};
 pub use rebuild::Swapped;

@@ -186,23 +186,57 @@ impl Store {
         try_join_all(looks).await
     }
 
-    /// Memory of each partition's log, bytes.
+    /// Memory of each partition's streams; those of `queues` are summed up. Redis estimates long streams from a few
+    /// of their nodes, so this costs a round trip per partition and little more.
     ///
     /// # Errors
     /// Redis is away, or refuses `MEMORY USAGE`.
-    pub async fn log_bytes(&self) -> Result<Vec<(PartitionIndex, u64)>, StoreError> {
-        let mut sizes = Vec::new();
-        for partition in self.partitions() {
-            let mut connection = self.link.get();
-            let bytes: Option<u64> = redis::cmd("MEMORY")
-                .arg("USAGE")
-                .arg(partition.keys().log())
-                .query_async(&mut connection)
-                .await?;
-            sizes.push((partition.keys().partition(), bytes.unwrap_or(0)));
-        }
-        Ok(sizes)
+    pub async fn stream_bytes<'a>(
+        &self,
+        queues: impl IntoIterator<Item = &'a QueueName>,
+    ) -> Result<Vec<(PartitionIndex, StreamBytes)>, StoreError> {
+        let queues: Vec<&QueueName> = queues.into_iter().collect();
+        let looks = self.partitions().into_iter().map(|partition| {
+            let queues = &queues;
+            async move {
+                let keys = partition.keys();
+                let ready = queues
+                    .iter()
+                    .flat_map(|queue| Priority::ALL.map(|priority| keys.ready(queue, priority)));
+                let ready: Vec<String> = ready.collect();
+                let dead = queues.iter().map(|queue| keys.dlq(queue));
+                let mut pipe = redis::pipe();
+                for key in std::iter::once(keys.log())
+                    .chain(ready.iter().cloned())
+                    .chain(dead)
+                {
+                    pipe.cmd("MEMORY").arg("USAGE").arg(key);
+                }
+                let sizes: Vec<Option<u64>> = pipe.query_async(&mut self.link.get()).await?;
+                let sum = |sizes: &[Option<u64>]| sizes.iter().flatten().sum();
+                let (log, rest) = sizes.split_at(1);
+                let (ready, dead) = rest.split_at(ready.len());
+                let bytes = StreamBytes {
+                    log: sum(log),
+                    ready: sum(ready),
+                    dlq: sum(dead),
+                };
+                Ok::<_, StoreError>((keys.partition(), bytes))
+            }
+        });
+        try_join_all(looks).await
     }
+}
+
+/// Memory of a partition's streams, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamBytes {
+    /// Its log.
+    pub log: u64,
+    /// Its ready streams.
+    pub ready: u64,
+    /// Its dead-letter streams.
+    pub dlq: u64,
 }
 
 /// A worker that spoke within so long is active, ms.

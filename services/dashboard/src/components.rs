@@ -43,7 +43,7 @@ pub(crate) fn summary_strip(totals: &Totals) -> Markup {
             @for status in Status::ALL {
                 li {
                     a href=(url::with_query(url::TASKS, &[("status", Some(status.as_str()))])) {
-                        b { (totals.of_status(status)) }
+                        b { (grouped(totals.of_status(status))) }
                         (state_badge(status))
                     }
                 }
@@ -55,6 +55,19 @@ pub(crate) fn summary_strip(totals: &Totals) -> Markup {
 /// The same on pages that are about one thing, which a partition that is away must not take with it.
 pub(crate) fn summary_if_any(totals: Option<&Totals>) -> Markup {
     totals.map(summary_strip).unwrap_or_default()
+}
+
+/// A count with its thousands apart, for the eye: `1,234,567`.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A span of time in one or two words.
@@ -165,6 +178,19 @@ pub(crate) fn dlq_buttons(visitor: &Visitor, id: TaskId) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::span;
+
+    #[test]
+    fn counts_read_well_at_every_size() {
+        for (count, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (89_977, "89,977"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(super::grouped(count), text);
+        }
+    }
 
     #[test]
     fn spans_read_well_at_every_size() {

@@ -41,7 +41,8 @@ pub(crate) fn without_system(text: &str) -> String {
 async fn set(store: &Store) -> Result<(), StoreError> {
     let totals = store.totals().await?;
     let (workers, now_ms) = store.workers().await?;
-    for (queue, overview) in store.queues(&totals).await? {
+    let queues = store.queues(&totals).await?;
+    for (queue, overview) in &queues {
         let queue = queue.to_string();
         for status in Status::ALL {
             metrics::gauge!(BY_STATUS, "queue" => queue.clone(), "status" => status.as_str())
@@ -84,9 +85,16 @@ async fn set(store: &Store) -> Result<(), StoreError> {
         metrics::gauge!(REDIS_LIMIT).set(limit as f64);
     }
     // Refused on some managed servers: then the gauge is absent, and the scrape goes on.
-    for (partition, bytes) in store.log_bytes().await.unwrap_or_default() {
-        metrics::gauge!(STREAM_BYTES, "stream" => "log", "partition" => partition.0.to_string())
-            .set(bytes as f64);
+    let sizes = store.stream_bytes(queues.keys()).await.unwrap_or_default();
+    for (partition, bytes) in sizes {
+        for (stream, bytes) in [
+            ("log", bytes.log),
+            ("ready", bytes.ready),
+            ("dlq", bytes.dlq),
+        ] {
+            metrics::gauge!(STREAM_BYTES, "stream" => stream, "partition" => partition.0.to_string())
+                .set(bytes as f64);
+        }
     }
     Ok(())
 }

@@ -177,12 +177,13 @@ fn present<const N: usize>(
 }
 
 fn dead_query(list: DeadLetters) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let (since, until) = bulk::span(list.since, list.until)?;
     let given = [
         ("queue", list.queue),
         ("type", list.kind),
         ("error", list.error),
-        ("failed_after", bulk::time("since", list.since)?),
-        ("failed_before", bulk::time("until", list.until)?),
+        ("failed_after", since),
+        ("failed_before", until),
         ("q", list.q),
         ("limit", list.limit.map(|limit| limit.to_string())),
         ("cursor", list.cursor),

@@ -13,7 +13,7 @@ use super::failed;
 use super::tasks::NONE_YET;
 use crate::app::State;
 use crate::components::{
-    ago, bulk_link, dlq_buttons, summary_strip, task_link, text_field, time_field,
+    ago, bulk_link, dlq_buttons, grouped, summary_strip, task_link, text_field, time_field,
 };
 use crate::filter::Asked;
 use crate::gate::Visitor;
@@ -69,7 +69,7 @@ fn group_table(
     html! {
         div.scroll tabindex="0" role="region" aria-label="Groups" {
             table {
-                caption { @if partial { "Alike among the latest " (items.len()) ":" } @else { "Alike:" } }
+                caption { @if partial { "Alike among the latest " (grouped(items.len() as u64)) ":" } @else { "Alike:" } }
                 thead { tr {
                     th scope="col" { "Type" } th scope="col" { "Error class" } th.num scope="col" { "How many" }
                     th scope="col" { "Latest" } th scope="col" { "It says" } th scope="col" { "All of them" }
@@ -80,7 +80,7 @@ fn group_table(
                         tr {
                             td.name { a href=(narrow.url(url::DLQ, "", "")) { (kind) } }
                             td { span.error { (class) } }
-                            td.num { (group.count) }
+                            td.num { (grouped(group.count as u64)) }
                             td { (ago(group.latest_ms, now_ms)) }
                             td.wide { (group.message) }
                             td.actions {
@@ -158,7 +158,7 @@ pub(crate) async fn dlq_page(
         .dead_letters(&filter, cursor, limit)
         .await
         .map_err(failed)?;
-    let grouped = cursor
+    let alike = cursor
         .is_none()
         .then(|| group_table(visitor, &asked, &page.items, page.next.is_some(), now_ms));
     if page.items.len() > PAGE {
@@ -189,7 +189,7 @@ pub(crate) async fn dlq_page(
                 (bulk_link(visitor, OperationKind::DlqRetry, &asked, "Retry all that match…")) " "
                 (bulk_link(visitor, OperationKind::DlqDelete, &asked, "Remove all that match…"))
             }
-            @if let Some(grouped) = grouped { (grouped) br; }
+            @if let Some(alike) = alike { (alike) br; }
             (list(visitor, &page.items, now_ms))
         }
         @if let Some(cursor) = &page.next {

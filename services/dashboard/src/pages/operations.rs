@@ -13,7 +13,7 @@ use taskweir_store::{Operation, OperationKind, OperationState};
 
 use super::failed;
 use crate::app::State;
-use crate::components::{ago, summary_if_any, summary_strip};
+use crate::components::{ago, grouped, summary_if_any, summary_strip};
 use crate::filter::Asked;
 use crate::gate::Visitor;
 use crate::layout::form_token;
@@ -52,7 +52,7 @@ fn row(operation: &Operation, now_ms: u64) -> Markup {
             td { a.mono href=(url::operation(operation.id)) { (operation.id) } }
             td { (verb(operation.order.kind)) } td { (state(operation)) }
             td { progress max=(operation.matching.max(seen).max(1)) value=(seen) aria-label="progress" {} }
-            td.num { (operation.done) } td.num { (operation.skipped) }
+            td.num { (grouped(operation.done)) } td.num { (grouped(operation.skipped)) }
             td { (operation.order.actor.0) } td.wide { (operation.order.reason.as_deref().unwrap_or_default()) }
             td { (ago(operation.order.asked_ms, now_ms)) }
         }
@@ -122,9 +122,9 @@ pub(crate) async fn operation_page(
         div.card {
             dl.facts {
                 div { dt { "State" } dd { (state(&operation)) } }
-                div { dt { "Matched" } dd { (operation.matching) @if !operation.order.exact { " or more" } } }
-                div { dt { "Done" } dd { (operation.done) } }
-                div { dt { "Skipped" } dd { (operation.skipped) " " span.muted { "had moved on" } } }
+                div { dt { "Matched" } dd { (grouped(operation.matching.max(seen))) @if running && !operation.order.exact { " or more" } } }
+                div { dt { "Done" } dd { (grouped(operation.done)) } }
+                div { dt { "Skipped" } dd { (grouped(operation.skipped)) " " span.muted { "had moved on" } } }
                 div { dt { "Asked by" } dd { (operation.order.actor.0) ", " (ago(operation.order.asked_ms, now_ms)) } }
                 @if let Some(reason) = &operation.order.reason { div { dt { "Reason" } dd { (reason) } } }
                 @if let Some(ms) = operation.ended_ms { div { dt { "Ended" } dd { (ago(ms, now_ms)) } } }
@@ -178,7 +178,7 @@ pub(crate) async fn bulk_page(
             (form_token(visitor))
             input type="hidden" name="kind" value=(thought.kind);
             @for (name, value) in &parts { input type="hidden" name=(name) value=(value); }
-            p.large { b { (matching) @if !exact { " or more" } } " match:" }
+            p.large { b { (grouped(matching)) @if !exact { " or more" } } " match:" }
             ul {
                 @if parts.is_empty() { li { b { "every one of them" } } }
                 @for (name, value) in &parts { li { (name.replace('_', " ")) " " b { (value) } } }
@@ -193,7 +193,7 @@ pub(crate) async fn bulk_page(
             label for="reason" { "Reason, for the histories" }
             input #reason name="reason" maxlength="500" size="50";
             p {
-                button.danger[kind != OperationKind::DlqRetry] type="submit" disabled[matching == 0 && exact] { (verb(kind)) ": " (matching) @if !exact { " or more" } }
+                button.danger[kind != OperationKind::DlqRetry] type="submit" disabled[matching == 0 && exact] { (verb(kind)) ": " (grouped(matching)) @if !exact { " or more" } }
                 " " a.button.quiet href=(if kind.is_of_dead() { asked.url(url::DLQ, "status", "") } else { asked.url(url::TASKS, "", "") }) { "Not now" }
             }
         }

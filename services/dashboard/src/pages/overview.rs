@@ -11,7 +11,7 @@ use super::queues::per_minute;
 use super::tasks::NO_TASK;
 use crate::app::State;
 use crate::components::chart::throughput;
-use crate::components::{ago, empty, span, summary_strip, task_link, task_table};
+use crate::components::{ago, empty, grouped, span, summary_strip, task_link, task_table};
 use crate::gate::Visitor;
 use crate::{layout, url};
 
@@ -29,9 +29,9 @@ fn oldest(name: &str, queue: &QueueOverview, now_ms: u64) -> Markup {
                 @if queue.paused { " " span.state.state-retrying { "paused" } }
             }
             @for priority in Priority::ALL {
-                td.num { (queue.depths.get(&priority).map_or(0, |depth| depth.ready)) }
+                td.num { (grouped(queue.depths.get(&priority).map_or(0, |depth| depth.ready))) }
             }
-            td.num { (held) }
+            td.num { (grouped(held)) }
             td.num { @match queue.oldest_ms().filter(|_| ready > 0) { Some(ms) => (span(now_ms.saturating_sub(ms))), None => "–" } }
         }
     }
@@ -60,10 +60,10 @@ fn ledger(totals: &Totals, lag_ms: u64, active: usize) -> Markup {
     let accounted: u64 = totals.counts.values().sum();
     html! {
         p.muted {
-            "Ledger: " (submitted) " submitted, " (accounted) " accounted for"
+            "Ledger: " (grouped(submitted)) " submitted, " (grouped(accounted)) " accounted for"
             @if submitted == accounted { " ✓" } @else { span.error { " – they differ" } }
-            " · " (totals.of_event(EventType::LeaseExpired)) " redelivered · "
-            (totals.of_event(EventType::LateCompletionRefused)) " late completions refused · views "
+            " · " (grouped(totals.of_event(EventType::LeaseExpired))) " redelivered · "
+            (grouped(totals.of_event(EventType::LateCompletionRefused))) " late completions refused · views "
             (span(lag_ms)) " behind · active workers: " (active)
         }
     }

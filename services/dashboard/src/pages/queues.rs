@@ -11,7 +11,7 @@ use super::failed;
 use super::tasks::NO_TASK;
 use crate::app::State;
 use crate::components::chart::{shares, sparkline};
-use crate::components::{empty, span, summary_strip};
+use crate::components::{empty, grouped, span, summary_strip};
 use crate::gate::Visitor;
 use crate::layout::form_token;
 use crate::{layout, url};
@@ -71,11 +71,11 @@ fn row(
             }
             td { (switch(visitor, name, queue.paused)) }
             td { (shares(&parts)) }
-            @for priority in Priority::ALL { td.num { (ready(priority)) } }
-            td.num { (queue.parked) }
-            td.num { (held) }
-            td.num { (queue.of(Status::Retrying)) } td.num { (queue.of(Status::Scheduled)) }
-            td.num { a href=(url::with_query(url::DLQ, &[("queue", Some(name))])) { (queue.of(Status::Failed)) } }
+            @for priority in Priority::ALL { td.num { (grouped(ready(priority))) } }
+            td.num { (grouped(queue.parked)) }
+            td.num { (grouped(held)) }
+            td.num { (grouped(queue.of(Status::Retrying))) } td.num { (grouped(queue.of(Status::Scheduled))) }
+            td.num { a href=(url::with_query(url::DLQ, &[("queue", Some(name))])) { (grouped(queue.of(Status::Failed))) } }
             td.num { @match queue.oldest_ms() { Some(ms) => (span(now_ms.saturating_sub(ms))), None => "–" } }
             td { (sparkline(&done, "completed in the last half hour")) }
             td.num { (format!("{:.1}", rate(EventType::Completed))) }
@@ -101,7 +101,7 @@ pub(crate) async fn queues_page(
                 (empty(NO_TASK))
             } @else {
                 table {
-                    caption { "What waits and runs now, by class; parked tasks are of types that no worker knows; completions per minute and the share of attempts that failed, over the last five minutes. A paused queue starts nothing; what runs goes on." }
+                    caption { "What waits and runs now, by class; parked tasks are of types that no worker knows; completions per minute and the share of attempts that failed, over the last five full minutes. A paused queue starts nothing; what runs goes on." }
                     thead { tr {
                         th scope="col" { "Queue" } th scope="col" { "Switch" } th scope="col" { "Made of" }
                         th.num scope="col" { "High" } th.num scope="col" { "Normal" } th.num scope="col" { "Low" }

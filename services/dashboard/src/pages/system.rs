@@ -7,7 +7,7 @@ use taskweir_domain::format_ms;
 
 use super::failed;
 use crate::app::State;
-use crate::components::{ago, span, summary_strip};
+use crate::components::{ago, grouped, span, summary_strip};
 use crate::gate::Visitor;
 use crate::{layout, url};
 
@@ -56,7 +56,7 @@ pub(crate) async fn system_page(
     let store = &state.store;
     let totals = store.totals().await.map_err(failed)?;
     let lags = store.lags().await.map_err(failed)?;
-    let sizes = store.log_bytes().await.unwrap_or_default();
+    let sizes = store.stream_bytes([]).await.unwrap_or_default();
     let info = store.server_info().await.map_err(failed)?;
     let verified = store.verified().await.map_err(failed)?;
     let layout = store.layout_version().await.map_err(failed)?;
@@ -68,7 +68,7 @@ pub(crate) async fn system_page(
         let (_, length) = partition.log_end().await.map_err(failed)?;
         let base = partition.base_head().await.map_err(failed)?.position;
         let size = sizes.iter().find(|(index, _)| *index == lag.partition);
-        rows.push((lag, length, base, size.map_or(0, |(_, size)| *size)));
+        rows.push((lag, length, base, size.map_or(0, |(_, size)| size.log)));
     }
     let body = html! {
         (summary_strip(&totals))
@@ -84,10 +84,10 @@ pub(crate) async fn system_page(
                 tbody {
                     @for (lag, length, base, size) in &rows {
                         tr {
-                            td.num { (lag.partition.0) } td.num { (length) } td.num { (bytes(*size)) }
+                            td.num { (lag.partition.0) } td.num { (grouped(*length)) } td.num { (bytes(*size)) }
                             td.mono { @if base.ms == 0 { "the first event" } @else { (base) } }
                             td.mono { (lag.end) } td.mono { (lag.checkpoint) }
-                            td.num { (lag.events) " events, " (span(lag.ms())) }
+                            td.num { (grouped(lag.events)) " events, " (span(lag.ms())) }
                         }
                     }
                 }

@@ -12,7 +12,7 @@ use taskweir_store::{OperationKind, Totals};
 
 use super::failed;
 use crate::app::State;
-use crate::components::{bulk_link, state_badge, task_table, text_field, time_field};
+use crate::components::{bulk_link, grouped, state_badge, task_table, text_field, time_field};
 use crate::filter::Asked;
 use crate::gate::Visitor;
 use crate::{layout, url};
@@ -74,7 +74,7 @@ fn facet(
                 span.muted { (label) }
                 @for (value, count) in counts.iter().take(NAMED) {
                     " " a.chip href=(asked.url(url::TASKS, name, value)) aria-current=[(chosen == value.as_str()).then_some("true")] {
-                        (value) @if counted { " " b { (count) } }
+                        (value) @if counted { " " b { (grouped(**count)) } }
                     }
                 }
                 @if counts.len() > NAMED { " " span.muted { "and " @if counted { (counts.len() - NAMED) " " } "more" } }
@@ -90,7 +90,7 @@ fn strip(asked: &Asked, counts: &BTreeMap<String, u64>, counted: bool) -> Markup
             @for status in Status::ALL {
                 @let chosen = asked.status == status.as_str();
                 li { a href=(asked.url(url::TASKS, "status", if chosen { "" } else { status.as_str() })) aria-current=[chosen.then_some("true")] {
-                    @if counted { b { (counts.get(status.as_str()).copied().unwrap_or(0)) } }
+                    @if counted { b { (grouped(counts.get(status.as_str()).copied().unwrap_or(0))) } }
                     (state_badge(status))
                 } }
             }

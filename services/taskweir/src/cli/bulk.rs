@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 pub struct DeadTarget {
     /// One task; else the filter chooses.
-    #[arg(conflicts_with_all = ["queue", "kind", "label", "error", "q", "since", "until", "all", "dry_run"])]
+    #[arg(conflicts_with_all = ["queue", "kind", "label", "error", "q", "since", "until", "all", "dry_run", "reason", "detach"])]
     pub id: Option<String>,
     /// Only what gave up since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
     #[arg(long, value_name = "TIME")]
@@ -55,7 +55,7 @@ pub struct Bulk {
 #[derive(Debug, Args)]
 pub struct CancelTarget {
     /// One task; else the filter chooses.
-    #[arg(conflicts_with_all = ["status", "queue", "kind", "label", "error", "q", "all", "dry_run"])]
+    #[arg(conflicts_with_all = ["status", "queue", "kind", "label", "error", "q", "all", "dry_run", "reason", "detach"])]
     pub id: Option<String>,
     /// Only of this status: scheduled, pending, processing or retrying.
     #[arg(long)]

@@ -47,7 +47,27 @@ fn instant(text: &str, now_ms: u64) -> Option<u64> {
     now_ms.checked_sub(count.checked_mul(ms)?)
 }
 
-pub(super) fn time(name: &str, text: Option<String>) -> anyhow::Result<Option<String>> {
+/// The two ends of a span, of which either may be open.
+pub(super) fn span(
+    since: Option<String>,
+    until: Option<String>,
+) -> anyhow::Result<(Option<String>, Option<String>)> {
+    let (since, until) = (time("since", since)?, time("until", until)?);
+    let ms = |text: &Option<String>| text.as_deref().and_then(parse_rfc3339_ms);
+    if let (Some(from), Some(to)) = (ms(&since), ms(&until))
+        && from >= to
+    {
+        let why = format!(
+            "--since must be before --until, and these are {} and {}",
+            format_ms(from),
+            format_ms(to)
+        );
+        return Err(Misuse(why).into());
+    }
+    Ok((since, until))
+}
+
+fn time(name: &str, text: Option<String>) -> anyhow::Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     match instant(&text, clock::now_ms()) {
         Some(ms) => Ok(Some(format_ms(ms))),
@@ -88,10 +108,8 @@ fn body(
 
 /// Begins an operation on dead letters, and waits for its end.
 pub async fn of_dead(client: &Client, verb: &str, target: DeadTarget) -> anyhow::Result<Value> {
-    let more = [
-        ("failed_after", time("since", target.since)?),
-        ("failed_before", time("until", target.until)?),
-    ];
+    let (since, until) = span(target.since, target.until)?;
+    let more = [("failed_after", since), ("failed_before", until)];
     let body = body(&target.bulk, more)?;
     run(client, &format!("/dlq/{verb}"), &body, &target.bulk).await
 }

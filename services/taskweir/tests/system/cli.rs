@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -463,6 +463,18 @@ async fn dead_letters_are_retried_and_removed_by_filter_from_the_command_line() 
     for misuse in [
         &["dlq", "retry"][..],
         &["dlq", "retry", "--since", "soon"],
+        // A span that holds nothing, a reason that a single retry cannot note.
+        &["dlq", "retry", "--since", "1h", "--until", "2h"],
+        &["dlq", "list", "--since", "1h", "--until", "2h"],
+        &[
+            "dlq",
+            "retry",
+            "01M89JEEYT03N7WCWQA7EJ56B4",
+            "--reason",
+            "mended",
+        ],
+        &["dlq", "remove", "01M89JEEYT03N7WCWQA7EJ56B4", "--detach"],
+        &["cancel", "01M89JEEYT03N7WCWQA7EJ56B4", "--reason", "wrong"],
         &["cancel"],
     ] {
         assert_eq!(cli(misuse).status.code(), Some(2), "{misuse:?}");
@@ -495,6 +507,38 @@ async fn dead_letters_are_retried_and_removed_by_filter_from_the_command_line() 
         Some(1),
         "it has ended"
     );
+}
+
+/// Who waits for an operation that somebody stops is told so, and by whom.
+#[tokio::test]
+async fn a_stopped_operation_is_a_failure_of_the_command_that_waits_for_it() {
+    let mut fleet = Fleet::start("10").await;
+    fleet.submit(&serde_json::json!({ "type": "echo" })).await;
+    fleet.settled(Duration::from_secs(10)).await;
+    // Nobody takes it up.
+    fleet.services.remove(1).kill();
+    let mut waits = command(Path::new("/"));
+    waits
+        .args(["cancel", "--all"])
+        .env("TASKWEIR_URL", &fleet.base);
+    let waits = waits
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = eventually("it has begun", async || {
+        let listed = fleet.get("/operations").await;
+        Some(listed["operations"][0]["id"].as_str()?.to_owned())
+    })
+    .await;
+    let env = [("TASKWEIR_URL", fleet.base.as_str())];
+    assert!(run(&["operations", "stop", &id], &env).status.success());
+    let ended = waits.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("stopped by anonymous after 0 of 1"), "{said}");
+    let status = fleet.get("/stats").await["totals"]["pending"].clone();
+    assert_eq!(status, 1, "what was not done is not done");
 }
 
 #[tokio::test]

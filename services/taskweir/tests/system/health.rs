@@ -75,10 +75,25 @@ async fn what_is_missing_is_named_and_goes_when_it_is_there() {
 #[tokio::test]
 async fn with_redis_away_processes_live_and_are_not_ready() {
     let mut fleet = Fleet::start("10").await;
-    let address = format!("127.0.0.1:{}", free_port());
-    let _worker = fleet.spawn("worker", &[("METRICS_ADDR", &address)]);
-    let (gateway, worker) = (fleet.base.clone(), format!("http://{address}"));
-    answers(&fleet, &format!("{worker}/health/ready"), 200).await;
+    let address = || format!("127.0.0.1:{}", free_port());
+    let (of_dashboard, dashboard) = (address(), address());
+    let mut probed = vec![format!("http://{of_dashboard}")];
+    let mut processes = vec![fleet.spawn(
+        "dashboard",
+        &[
+            ("METRICS_ADDR", &of_dashboard),
+            ("DASHBOARD_ADDR", &dashboard),
+        ],
+    )];
+    for service in ["worker", "projector", "scheduler"] {
+        let address = address();
+        processes.push(fleet.spawn(service, &[("METRICS_ADDR", &address)]));
+        probed.push(format!("http://{address}"));
+    }
+    let (gateway, worker) = (fleet.base.clone(), probed[1].clone());
+    for ready in &probed {
+        answers(&fleet, &format!("{ready}/health/ready"), 200).await;
+    }
     fleet.redis.kill();
     let said = answers(&fleet, &format!("{gateway}/health"), 503).await;
     let health: Value = serde_json::from_str(&said).unwrap();
@@ -86,7 +101,12 @@ async fn with_redis_away_processes_live_and_are_not_ready() {
     answers(&fleet, &format!("{gateway}/health/ready"), 503).await;
     let said = answers(&fleet, &format!("{worker}/health/ready"), 503).await;
     assert!(said.contains("worker"), "{said}");
-    for live in [&gateway, &worker] {
+    // The dashboard stays: it has a page that says so.
+    for ready in &probed[1..] {
+        answers(&fleet, &format!("{ready}/health/ready"), 503).await;
+    }
+    probed.push(gateway);
+    for live in &probed {
         assert_eq!(
             probe(&fleet, &format!("{live}/health/live"))
                 .await
@@ -95,8 +115,17 @@ async fn with_redis_away_processes_live_and_are_not_ready() {
             200
         );
     }
+    // A page says so, and asks again by itself.
+    let page = fleet.http.get(format!("http://{dashboard}/queues"));
+    let page = page.send().await.unwrap();
+    assert_eq!(
+        (page.status().as_u16(), &page.headers()["refresh"]),
+        (503, &"5".parse().unwrap())
+    );
+    let page = page.text().await.unwrap();
+    assert!(page.contains("Redis is away; this page tries again by itself"));
     fleet.redis.restart();
-    for ready in [&gateway, &worker] {
+    for ready in &probed {
         answers(&fleet, &format!("{ready}/health/ready"), 200).await;
     }
 }

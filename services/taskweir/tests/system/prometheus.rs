@@ -175,7 +175,7 @@ async fn a_real_prometheus_tells_what_the_ledger_tells() {
     let gateway = [fleet.base.strip_prefix("http://").unwrap().to_owned()];
     let spawn =
         |service: &str, address: &String| fleet.spawn(service, &[("METRICS_ADDR", address)]);
-    let _running = [
+    let running = [
         spawn("worker", &workers[0]),
         spawn("worker", &workers[1]),
         spawn("projector", &projector[0]),
@@ -288,6 +288,8 @@ async fn a_real_prometheus_tells_what_the_ledger_tells() {
         let some = format!("({expression}) > bool 0");
         prometheus.becomes(&some, 1.0).await;
     }
+    let projectors = [&fleet.services[2], &running[2]];
+    something_waits_runs_and_lags(&fleet, &prometheus, projectors).await;
     let asked = panels_show_something(&prometheus, |expression| !is_of_losses(expression)).await;
     assert!(asked > 20, "{asked}");
     // Twenty new dead letters wake somebody, and nothing else does.
@@ -295,6 +297,40 @@ async fn a_real_prometheus_tells_what_the_ledger_tells() {
     let grown = firing(",alertname=\"TaskweirDlqGrowing\",queue=\"default\"");
     prometheus.becomes(&grown, 1.0).await;
     prometheus.becomes(&firing(""), 1.0).await;
+}
+
+/// Gauges that are nothing after a run are something while there is.
+async fn something_waits_runs_and_lags(
+    fleet: &Fleet,
+    prometheus: &Prometheus,
+    projectors: [&Process; 2],
+) {
+    let runs = json!({ "type": "sleep", "data": { "seconds": 600 } });
+    fleet.submit_batch(&vec![runs; 2]).await;
+    prometheus.becomes("sum(worker_busy_slots)", 2.0).await;
+    let waits = json!({ "type": "echo", "queue": "unserved", "priority": "high" });
+    fleet.submit_batch(&vec![waits; 3]).await;
+    let of = |name: &str| format!("max({name}{{queue=\"unserved\",priority=\"high\"}})");
+    prometheus.becomes(&of("pending_tasks_total"), 3.0).await;
+    let waited = format!("{} > bool 2", of("oldest_pending_age_seconds"));
+    prometheus.becomes(&waited, 1.0).await;
+    let parts = "count(count by (stream) (stream_bytes > 0))";
+    prometheus.becomes(parts, 3.0).await;
+    // No projector: a submit makes one event, and the views do not hear of it.
+    for projector in projectors {
+        projector.signal("STOP");
+    }
+    fleet
+        .submit(&json!({ "type": "echo", "queue": "unserved" }))
+        .await;
+    prometheus.becomes("max(projection_lag_events)", 1.0).await;
+    prometheus
+        .becomes("max(projection_lag_seconds) > bool 0", 1.0)
+        .await;
+    for projector in projectors {
+        projector.signal("CONT");
+    }
+    prometheus.becomes("max(projection_lag_events)", 0.0).await;
 }
 
 /// Counts what happens only where a worker falls silent.

@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 use taskweir_testkit::{eventually_within, free_port};
 use tonic::{Request, Response, Status};
@@ -53,6 +54,10 @@ impl Seen {
 
     fn parent(&self) -> String {
         hex(&self.span.parent_span_id)
+    }
+
+    fn kind(&self) -> SpanKind {
+        SpanKind::try_from(self.span.kind).unwrap()
     }
 
     fn says(&self, name: &str) -> &str {
@@ -187,6 +192,22 @@ async fn a_task_can_be_followed_from_its_caller_through_every_attempt() {
         ),
         ("redis", "default")
     );
+    let kinds = [served, sent, redis].map(Seen::kind);
+    assert_eq!(
+        kinds,
+        [SpanKind::Server, SpanKind::Producer, SpanKind::Client]
+    );
+    for (seen, name, value) in [
+        (served, "http.request.method", "POST"),
+        (sent, "messaging.system", "taskweir"),
+        (sent, "messaging.operation.name", "send"),
+        (sent, "messaging.operation.type", "send"),
+        (sent, "taskweir.task.type", "fail"),
+        (redis, "db.operation.name", "EVALSHA"),
+        (redis, "db.stored_procedure.name", "submit"),
+    ] {
+        assert_eq!(seen.says(name), value, "{name}");
+    }
     // Two attempts, each a trace of its own, linked to the submit.
     let attempts = collector
         .spans("two attempts", 2, |seen| {
@@ -196,6 +217,16 @@ async fn a_task_can_be_followed_from_its_caller_through_every_attempt() {
     for attempt in &attempts {
         assert_eq!(attempt.service, "taskweir-worker");
         assert_ne!(attempt.trace(), caller);
+        assert_eq!(attempt.kind(), SpanKind::Consumer);
+        for (name, value) in [
+            ("messaging.system", "taskweir"),
+            ("messaging.operation.name", "process"),
+            ("messaging.operation.type", "process"),
+            ("messaging.destination.name", "default"),
+            ("taskweir.task.type", "fail"),
+        ] {
+            assert_eq!(attempt.says(name), value, "{name}");
+        }
         let link = &attempt.span.links[0];
         assert_eq!(
             (hex(&link.trace_id), hex(&link.span_id)),
@@ -240,6 +271,11 @@ async fn a_task_can_be_followed_from_its_caller_through_every_attempt() {
         .spans("a step of the views", 1, |seen| seen.span.name == "project")
         .await;
     assert_eq!(steps[0].service, "taskweir-projector");
+    assert_eq!(steps[0].kind(), SpanKind::Consumer);
+    assert_eq!(steps[0].says("messaging.system"), "taskweir");
+    assert_ne!(steps[0].says("messaging.batch.message_count"), "");
+    // Of its steps only one in a hundred is told.
+    assert_eq!(steps.len(), 1, "{steps:#?}");
     // The exporter's own calls are no part of it.
     let seen = collector.0.lock().unwrap();
     let strangers: Vec<&str> = seen
