@@ -30,6 +30,21 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// The partitions of a layout, by their suffixes.
+    pub(crate) fn of_layout<'a>(
+        prefix: &str,
+        suffixes: impl Iterator<Item = &'a str>,
+    ) -> impl Iterator<Item = Self> {
+        (0..)
+            .zip(suffixes)
+            .map(move |(index, suffix)| Self::new(prefix, PartitionIndex(index), suffix))
+    }
+
+    /// The pattern of keys of this partition whose names are like that.
+    pub(crate) fn like(&self, pattern: &str) -> String {
+        format!("{}{pattern}", self.base)
+    }
+
     pub(crate) fn new(prefix: &str, index: PartitionIndex, suffix: &str) -> Self {
         Self {
             index,

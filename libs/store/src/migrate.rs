@@ -1,13 +1,16 @@
 //! Migrations of the layout, and the check at every start.
 
-use std::time::Duration;
+mod lock;
+mod step;
 
 use redis::aio::ConnectionLike;
 
 use crate::error::StoreError;
 use crate::link::{RedisSettings, connect};
 use crate::target::Connection;
-use crate::{Store, entropy, keys, sabotage};
+use crate::{Store, keys, sabotage};
+
+use lock::Lock;
 
 /// Version of the layout this program needs.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -18,7 +21,7 @@ const MIGRATIONS: [(&str, &str); LAYOUT_VERSION as usize] =
 
 /// What this program knows: each change of the layout, in order.
 fn migrations() -> impl Iterator<Item = (u32, (&'static str, &'static str))> {
-    let known = MIGRATIONS.into_iter().chain(sabotage::next_migration());
+    let known = MIGRATIONS.into_iter().chain(sabotage::next_migrations());
     (1..).zip(known)
 }
 
@@ -77,6 +80,11 @@ pub enum LayoutError {
         /// What it lacks.
         why: String,
     },
+    /// A migration took so long that another one may have begun.
+    #[error(
+        "this migration took too long between two steps and lost its lock: run `taskweir migrate` again"
+    )]
+    Overtaken,
     /// The number of partitions is out of range.
     #[error("PARTITIONS must be from 1 to 256, not {0}")]
     Partitions(usize),
@@ -170,11 +178,7 @@ pub(crate) async fn check(
         }
         Some(_) => {}
     }
-    let suffixes: Option<String> = redis::cmd("HGET")
-        .arg(keys::schema(prefix))
-        .arg("suffixes")
-        .query_async(connection)
-        .await?;
+    let suffixes = suffixes_of(connection, prefix).await?;
     let suffixes: Vec<String> = suffixes
         .unwrap_or_default()
         .split_whitespace()
@@ -190,6 +194,19 @@ pub(crate) async fn check(
     Ok(suffixes)
 }
 
+/// The suffixes of the partitions, separated by spaces, where there is a layout.
+async fn suffixes_of(
+    connection: &mut Connection,
+    prefix: &str,
+) -> Result<Option<String>, StoreError> {
+    let asked = redis::cmd("HGET")
+        .arg(keys::schema(prefix))
+        .arg("suffixes")
+        .query_async(connection)
+        .await?;
+    Ok(asked)
+}
+
 /// Applies what is missing; does nothing where nothing is.
 ///
 /// # Errors
@@ -203,7 +220,7 @@ pub async fn migrate(
     }
     let mut connection = connect(settings).await?;
     let lock = Lock::take(&mut connection, &settings.prefix).await?;
-    let migrated = apply(&mut connection, settings, options).await;
+    let migrated = apply(&mut connection, &lock, settings, options).await;
     let released = lock.release(&mut connection).await;
     // Why it failed says more than that the lock stays until it is forgotten.
     let migrated = migrated?;
@@ -211,54 +228,9 @@ pub async fn migrate(
     Ok(migrated)
 }
 
-/// One migration at a time; forgotten after a while, should its holder die.
-struct Lock {
-    key: String,
-    nonce: String,
-}
-
-/// How long a lock is held at most, ms: far longer than any migration takes.
-const LOCK_MS: u64 = 120_000;
-
-impl Lock {
-    async fn take(connection: &mut Connection, prefix: &str) -> Result<Self, StoreError> {
-        let lock = Self {
-            key: keys::migrating(prefix),
-            nonce: entropy::nonce(),
-        };
-        let mut said = false;
-        loop {
-            let taken: Option<String> = redis::cmd("SET")
-                .arg(&lock.key)
-                .arg(&lock.nonce)
-                .arg("NX")
-                .arg("PX")
-                .arg(LOCK_MS)
-                .query_async(connection)
-                .await?;
-            if taken.is_some() {
-                return Ok(lock);
-            }
-            if !std::mem::replace(&mut said, true) {
-                tracing::info!("another migration is under way: waiting for its end");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    async fn release(self, connection: &mut Connection) -> Result<(), StoreError> {
-        let ours = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end";
-        redis::Script::new(ours)
-            .key(&self.key)
-            .arg(&self.nonce)
-            .invoke_async::<()>(connection)
-            .await?;
-        Ok(())
-    }
-}
-
 async fn apply(
     connection: &mut Connection,
+    lock: &Lock,
     settings: &RedisSettings,
     options: MigrateOptions,
 ) -> Result<Migrated, StoreError> {
@@ -280,12 +252,15 @@ async fn apply(
             continue;
         }
         tracing::info!(migration = name, "migrating");
-        redis::Script::new(script)
-            .key(&schema)
-            .arg(options.partitions)
-            .arg(&suffixes)
-            .invoke_async::<()>(connection)
-            .await?;
+        // Once made, a layout keeps its partitions, whatever was asked for.
+        let made = suffixes_of(connection, &settings.prefix).await?;
+        let suffixes = made.unwrap_or_else(|| suffixes.clone());
+        let layout = step::Layout {
+            prefix: &settings.prefix,
+            partitions: options.partitions,
+            suffixes: &suffixes,
+        };
+        step::run(connection, lock, script, &layout).await?;
         redis::cmd("HSET")
             .arg(&schema)
             .arg("version")

@@ -44,16 +44,28 @@ pub(crate) fn holders_are_alike() -> bool {
     false
 }
 
-/// A migration that the next program would bring, in a debug build that is told to play it: for the test that runs
+/// What the next program would bring: the word that today's goes on, and a field in every record.
+#[cfg(debug_assertions)]
+const NEXT: [(&str, &str); 2] = [
+    (
+        "rehearsal_schema",
+        "redis.call('HSETNX', KEYS[1], 'oldest', redis.call('HGET', KEYS[1], 'version'))",
+    ),
+    (
+        "rehearsal_records",
+        "-- each: task:*\nfor _, record in ipairs(KEYS) do if redis.call('EXISTS', record) == 1 then redis.call('HSETNX', record, 'rehearsed', 1) end end",
+    ),
+];
+
+/// Migrations that the next program would bring, in a debug build that is told to play it: for the test that runs
 /// two programs side by side over a migration.
-pub(crate) fn next_migration() -> Option<(&'static str, &'static str)> {
+pub(crate) fn next_migrations() -> impl Iterator<Item = (&'static str, &'static str)> {
     #[cfg(debug_assertions)]
-    return (word().as_deref() == Some("next-layout")).then_some((
-        "rehearsal",
-        "redis.call('HSET', KEYS[1], 'oldest', redis.call('HGET', KEYS[1], 'version'))",
-    ));
+    return NEXT
+        .into_iter()
+        .filter(|_| word().as_deref() == Some("next-layout"));
     #[cfg(not(debug_assertions))]
-    None
+    std::iter::empty()
 }
 
 /// The word of the environment.

@@ -69,6 +69,28 @@ async fn a_service_needs_a_layout_of_its_own_version() {
     ));
 }
 
+/// As if the program had died after the change and before its number was noted.
+#[tokio::test]
+async fn a_migration_whose_number_was_not_noted_is_made_again_and_changes_nothing() {
+    let bench = Bench::with_partitions(4).await;
+    let id = bench.submit().await;
+    let before = bench.redis.cli(&["HGETALL", "tw:schema"]);
+    assert_eq!(bench.redis.cli(&["HDEL", "tw:schema", "version"]), "1");
+    let settings = settings(&bench.redis);
+    let again = migrate(&settings, MigrateOptions { partitions: 9 })
+        .await
+        .unwrap();
+    assert_eq!((again.from, again.to, again.partitions), (0, 1, 4));
+    let sorted = |text: String| {
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let after = bench.redis.cli(&["HGETALL", "tw:schema"]);
+    assert_eq!(sorted(after), sorted(before));
+    bench.check(id).await;
+}
+
 #[tokio::test]
 async fn a_server_that_evicts_is_refused_with_the_mend() {
     let redis = TestRedis::start_with(Persistence::None, &["--maxmemory-policy", "allkeys-lru"]);

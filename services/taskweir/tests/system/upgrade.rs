@@ -15,6 +15,60 @@ const SOON: Duration = Duration::from_secs(60);
 /// Makes a debug build play the next program, which knows one more migration.
 const NEXT: (&str, &str) = ("TASKWEIR_SABOTAGE", "next-layout");
 
+/// Migrates as the next program does; what it says, or why it failed.
+fn migrated(redis: &TestRedis) -> Result<Value, String> {
+    let mut migrate = command(Path::new("/"));
+    migrate
+        .args(["migrate", "--json"])
+        .env("REDIS_URL", redis.url())
+        .env("RUST_LOG", "off")
+        .env(NEXT.0, NEXT.1);
+    let output = migrate.output().unwrap();
+    if output.status.success() {
+        Ok(serde_json::from_slice(&output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+/// Whether the record of a task has what the migration adds.
+fn is_rehearsed(fleet: &Fleet, id: &str) -> bool {
+    let id = id.parse().unwrap();
+    let record = fleet.store.partition_of(id).unwrap().keys().task(id);
+    fleet.redis.cli(&["HGET", &record, "rehearsed"]) == "1"
+}
+
+/// A migration that ends in the middle is made again from its beginning, by the next `taskweir migrate`.
+#[tokio::test]
+async fn a_migration_that_fails_half_way_is_made_whole_by_the_next() {
+    let fleet = Fleet::start("5").await;
+    let task = json!({ "type": "echo", "delay": 3_600 });
+    let ids = fleet.submit_batch(&vec![task; 400]).await;
+    // The record of nobody, and no hash: a script that meets it fails.
+    let last = fleet.store.partitions().pop().unwrap();
+    let stranger = last
+        .keys()
+        .task(fleet.store.mint_in(last.keys().partition()));
+    assert_eq!(fleet.redis.cli(&["SET", &stranger, "x"]), "OK");
+    let why = migrated(&fleet.redis).unwrap_err();
+    assert!(why.contains("WRONGTYPE"), "{why}");
+    assert_eq!(fleet.redis.cli(&["HGET", "tw:schema", "version"]), "2");
+    // Old programs go on meanwhile.
+    let more = fleet
+        .submit(&json!({ "type": "echo", "delay": 3_600 }))
+        .await;
+    assert_eq!(fleet.redis.cli(&["DEL", &stranger]), "1");
+    let said = migrated(&fleet.redis).unwrap();
+    assert_eq!((&said["from"], &said["to"]), (&json!(2), &json!(3)));
+    for id in ids.iter().chain([&more]) {
+        assert!(is_rehearsed(&fleet, id), "{id}");
+    }
+    let again = migrated(&fleet.redis).unwrap();
+    assert_eq!((&again["from"], &again["to"]), (&json!(3), &json!(3)));
+    fleet.settled(SOON).await;
+    audit(&fleet.store).await;
+}
+
 #[tokio::test]
 async fn old_and_new_programs_work_side_by_side_over_a_migration() {
     let fleet = Fleet::start("5").await;
@@ -47,23 +101,21 @@ async fn old_and_new_programs_work_side_by_side_over_a_migration() {
     .await;
     assert_eq!(fleet.get("/health").await["layout_version"], 1);
 
-    // The migration, while tasks run.
-    let mut migrate = command(Path::new("/"));
-    migrate
-        .args(["migrate", "--json"])
-        .env("REDIS_URL", fleet.redis.url())
-        .env("RUST_LOG", "off")
-        .env(NEXT.0, NEXT.1);
-    let output = migrate.output().unwrap();
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&said["from"], &said["to"]), (&json!(1), &json!(2)));
+    // The migration, while tasks run. It adds a field to every record there is.
+    let said = migrated(&fleet.redis).unwrap();
+    assert_eq!((&said["from"], &said["to"]), (&json!(1), &json!(3)));
+    let mut known = 0;
+    for id in &ids {
+        known += usize::from(is_rehearsed(&fleet, id));
+    }
+    assert_eq!(known, ids.len(), "each record was changed");
 
     // Both go on: also an old program that is started anew.
     eventually_within(SOON, "the new gateway is ready", async || {
         (ask("/health/ready").await?.0 == 200).then_some(())
     })
     .await;
-    assert_eq!(fleet.get("/health").await["layout_version"], 2);
+    assert_eq!(fleet.get("/health").await["layout_version"], 3);
     let old_migration = command(Path::new("/"))
         .args(["migrate", "--json"])
         .env("REDIS_URL", fleet.redis.url())
@@ -72,8 +124,8 @@ async fn old_and_new_programs_work_side_by_side_over_a_migration() {
     let said = String::from_utf8_lossy(&old_migration.stdout);
     assert!(
         old_migration.status.success()
-            && said.contains(r#""from":2"#)
-            && said.contains(r#""to":2"#),
+            && said.contains(r#""from":3"#)
+            && said.contains(r#""to":3"#),
         "its migration finds nothing to do: {said}"
     );
     let _old_again = fleet.spawn("worker", &[("WORKER_QUEUES", "again")]);
