@@ -82,6 +82,10 @@ fn word() -> Option<String> {
 #[cfg(debug_assertions)]
 pub(crate) fn broken(code: String) -> String {
     let Some(word) = word() else { return code };
+    // Nothing is broken: Redis 7 then refuses every key of another slot, declared or not.
+    if word == "strict-slots" {
+        return format!("#!lua\n{code}");
+    }
     let mine = MUTATIONS.iter().filter(|(name, ..)| *name == word);
     mine.fold(code, |code, (_, sound, broken)| code.replace(sound, broken))
 }

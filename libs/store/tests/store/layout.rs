@@ -91,6 +91,21 @@ async fn a_migration_whose_number_was_not_noted_is_made_again_and_changes_nothin
     bench.check(id).await;
 }
 
+/// The proof that every script keeps to one slot can fail: on a node of a cluster Redis itself refuses another one.
+#[tokio::test]
+async fn a_marked_script_cannot_reach_into_another_slot_of_a_cluster() {
+    let redis = TestRedis::start();
+    let reach = "#!lua\nreturn redis.call('EXISTS', 'of-another-slot')";
+    let answer = redis.cli(&["EVAL", reach, "1", "a-key"]);
+    let clustered = redis
+        .cli(&["INFO", "cluster"])
+        .contains("cluster_enabled:1");
+    // Before Redis 7 there were no marks.
+    let refused = answer.contains("do not hash to the same slot");
+    let old = answer.contains("ERR Error compiling script");
+    assert_eq!(refused, clustered && !old, "{answer}");
+}
+
 #[tokio::test]
 async fn a_server_that_evicts_is_refused_with_the_mend() {
     let redis = TestRedis::start_with(Persistence::None, &["--maxmemory-policy", "allkeys-lru"]);
