@@ -17,9 +17,9 @@ def expect(holds, what):
 
 
 # Every setting that the program reads, by the texts of its help.
-help_text = Path("services/taskweir/src/help.rs").read_text() + Path("README.md").read_text()
+help_text = Path("services/taskweir/src/help.rs").read_text() + Path("docs/settings.md").read_text()
 known = set(re.findall(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b", help_text))
-known |= set(re.findall(r"`([A-Z][A-Z0-9_]+)`", Path("README.md").read_text()))
+known |= set(re.findall(r"`([A-Z][A-Z0-9_]+)`", Path("docs/settings.md").read_text()))
 foreign = {"RUST_LOG"}
 version = re.search(r'^version = "(.+)"', Path("Cargo.toml").read_text(), re.M).group(1)
 docker = Path("Dockerfile").read_text()

@@ -63,4 +63,10 @@ while IFS='|' read -r _ row _ _ tests _; do
   [ -z "${tests// /}" ] || [[ $tests == *$number* ]] || fail "docs/PEER-BEHAVIOURS.md: row $row has no test $number…"
 done < <(grep -E '^\| [0-9]+ \|' docs/PEER-BEHAVIOURS.md)
 
+# Every setting that a help text names is explained.
+for name in $(grep -oE '\b[A-Z]+(_[A-Z]+)+\b' services/taskweir/src/help.rs | sort -u); do
+  grep -q "\`[^|]*\b$name\b" docs/settings.md || grep -qE "^(pub|const|static).* $name\b" services/taskweir/src/help.rs \
+    || fail "docs/settings.md does not explain $name"
+done
+
 echo "guards: layers and sizes hold"

@@ -163,3 +163,98 @@ impl fmt::Display for LoadReport {
         f.write_str(if self.passed() { "passed" } else { "FAILED" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::super::{LoadOptions, Tasks, histogram};
+    use super::{LoadReport, of};
+
+    /// Ten tasks, eight of which completed and two failed, as they should.
+    fn sound() -> (Tasks, Value) {
+        let mut tasks = Tasks::default();
+        for number in 0..10 {
+            tasks.accepted.insert(number.to_string(), 0);
+            tasks.ended.insert(number.to_string(), 10 + number);
+            tasks.latencies_ms.push(10 + number);
+        }
+        let after = json!({
+            "ledger": { "submitted": 110, "balanced": true },
+            "totals": { "completed": 58, "failed": 2 },
+        });
+        (tasks, after)
+    }
+
+    fn report(tasks: &Tasks, after: &Value) -> LoadReport {
+        let options = LoadOptions {
+            base: String::new(),
+            secret: None,
+            count: 10,
+            rate: None,
+            connections: 1,
+            mix: "echo".parse().unwrap(),
+            queue: "default".to_owned(),
+            patience: Duration::from_secs(1),
+        };
+        let before = json!({
+            "ledger": { "submitted": 100, "balanced": true },
+            "totals": { "completed": 50, "failed": 0 },
+        });
+        let span = Duration::from_secs(2);
+        of(&options, tasks, &histogram(), span, span, &before, after)
+    }
+
+    #[test]
+    fn a_sound_run_has_no_trouble_and_tells_its_rates() {
+        let (tasks, after) = sound();
+        let report = report(&tasks, &after);
+        assert_eq!(report.troubles, [] as [String; 0]);
+        assert!(report.passed());
+        assert!((report.end_rate - 5.0).abs() < 1e-9);
+        assert!(report.task.p50_ms >= 14.0 && report.task.max_ms >= 19.0);
+        assert!(report.to_string().ends_with("passed"));
+    }
+
+    #[test]
+    fn each_thing_that_does_not_hold_is_told() {
+        let told = |tasks: &Tasks, after: &Value, trouble: &str| {
+            let report = report(tasks, after);
+            assert_eq!(report.troubles, [trouble]);
+            assert!(!report.passed() && report.to_string().ends_with("FAILED"));
+        };
+        for (pointer, value, trouble) in [
+            (
+                "/ledger/submitted",
+                json!(109),
+                "/stats knows of 9 submits, 10 were accepted",
+            ),
+            (
+                "/totals/completed",
+                json!(57),
+                "/stats counts 9 ended tasks, 10 have ended",
+            ),
+            (
+                "/ledger/balanced",
+                json!(false),
+                "the ledger of /stats does not balance",
+            ),
+        ] {
+            let (tasks, mut after) = sound();
+            *after.pointer_mut(pointer).unwrap() = value;
+            told(&tasks, &after, trouble);
+        }
+        let (mut tasks, after) = sound();
+        tasks.ended.remove("3");
+        told(&tasks, &after, "1 tasks have not ended");
+        let (mut tasks, after) = sound();
+        tasks.unexpected = 2;
+        told(&tasks, &after, "2 tasks ended otherwise than they should");
+        let (mut tasks, after) = sound();
+        tasks.accepted.remove("3");
+        tasks.ended.remove("3");
+        told(&tasks, &after, "9 of 10 tasks were accepted");
+    }
+}

@@ -54,6 +54,23 @@ async fn a_hundred_tasks_pass_and_what_nobody_runs_fails() {
     assert!(rate > 0.0 && rate < 640.0, "{rate}");
     let task = &report["task"];
     assert!(task["p50_ms"].as_f64() <= task["p99_ms"].as_f64(), "{task}");
+    // People at a terminal see how far it is.
+    let shell = format!(
+        "{} loadtest -n 40 --rate 100",
+        env!("CARGO_BIN_EXE_taskweir")
+    );
+    let mut terminal = std::process::Command::new("script");
+    terminal
+        .args(["-qec", &shell, "/dev/null"])
+        .env("TASKWEIR_URL", &fleet.base)
+        .env("TERM", "xterm");
+    let seen = terminal.output().unwrap();
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(
+        seen.contains("/40 ended, ") && seen.contains(" accepted, "),
+        "{seen}"
+    );
+    assert!(seen.contains("ended      40 tasks"), "{seen}");
     drop(worker);
     let failed = run(&fleet, &["-n", "5", "--patience", "1"]);
     assert_eq!(failed.status.code(), Some(1));

@@ -18,6 +18,7 @@ mod control;
 mod crash;
 mod dev;
 mod forms;
+mod growth;
 mod health;
 mod http_task;
 mod live;
