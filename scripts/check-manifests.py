@@ -193,7 +193,20 @@ for path in sys.argv[3:]:
         if kind == "Secret" and meta["name"] == "taskweir":
             for variable in document.get("stringData", document.get("data", {})):
                 expect(variable in known, f"{path}: the secret sets {variable}, which nothing reads")
-    expect(by[("Service", "gateway")]["spec"]["type"] == "LoadBalancer", f"{path}: the gateway has no load balancer")
+    way_in = by[("Service", "gateway")]["spec"]["type"]
+    if path.endswith("deployment.yaml"):
+        expect(way_in == "LoadBalancer", f"{path}: the gateway has no load balancer")
+    else:
+        # Keys must not travel in clear.
+        expect(way_in == "ClusterIP", f"{path}: the gateway can be reached without TLS")
+        ingress = by[("Ingress", "taskweir")]["spec"]
+        covered = {host for tls in ingress["tls"] for host in tls["hosts"]}
+        expect({rule["host"] for rule in ingress["rules"]} == covered, f"{path}: TLS covers {covered}")
+        behind = [p["backend"]["service"] for rule in ingress["rules"] for p in rule["http"]["paths"]]
+        expect({service["name"] for service in behind} == {"gateway", "dashboard"}, f"{path}: the ingress leads to {behind}")
+        for service in behind:
+            ports = [p["name"] for p in by[("Service", service["name"])]["spec"]["ports"]]
+            expect(service["port"]["name"] in ports, f"{path}: the ingress asks {service['name']} for a port of {ports}")
     scaler = by.get(("HorizontalPodAutoscaler", "gateway"), {}).get("spec", {})
     expect(scaler.get("scaleTargetRef", {}).get("name") == "gateway", f"{path}: the gateway does not scale")
     expect([m["resource"]["name"] for m in scaler.get("metrics", [])] == ["cpu"], f"{path}: the gateway does not scale by CPU")
