@@ -100,6 +100,10 @@ keda = yaml.safe_load(open("k8s/keda/worker.yaml"))
 base = [document for document in yaml.safe_load_all(open("k8s/deployment.yaml")) if document]
 names = {(document["kind"], document["metadata"]["name"]) for document in base}
 expect(("Deployment", keda["spec"]["scaleTargetRef"]["name"]) in names, "KEDA scales what is not there")
+expect(keda["metadata"]["namespace"] == "task-queue", "KEDA looks into another namespace")
+asked = " ".join(trigger["metadata"]["query"] for trigger in keda["spec"]["triggers"])
+for wanted in ("pending_tasks_total", "oldest_pending_age_seconds"):
+    expect(wanted in asked, f"KEDA does not scale by {wanted}")
 metrics = Path("services/gateway/src/metrics.rs").read_text()
 for trigger in keda["spec"]["triggers"]:
     address, query = trigger["metadata"]["serverAddress"], trigger["metadata"]["query"]
@@ -138,6 +142,8 @@ for path in sys.argv[3:]:
             if kind != "Job":
                 expect(document["spec"]["selector"]["matchLabels"].items() <= labels.items(), f"{path}: {name} does not select its pods")
             expect(spec["securityContext"]["runAsNonRoot"], f"{path}: {name} may run as root")
+            seccomp = spec["securityContext"].get("seccompProfile", {}).get("type")
+            expect(seccomp == "RuntimeDefault", f"{path}: {name} has the seccomp profile {seccomp}")
             expect(container["securityContext"]["readOnlyRootFilesystem"], f"{path}: {name} may write")
             expect("memory" in container["resources"]["limits"], f"{path}: {name} has no limit")
             expect({"cpu", "memory"} <= container["resources"]["requests"].keys(), f"{path}: {name} requests nothing")
@@ -173,6 +179,13 @@ for path in sys.argv[3:]:
                 grace = int(by[("ConfigMap", "taskweir")]["data"]["SHUTDOWN_GRACE"])
                 expect({"startupProbe", "livenessProbe"} <= container.keys(), f"{path}: {name} has too few probes")
                 expect(container["livenessProbe"]["httpGet"]["path"] == "/health/live", f"{path}: {name} is killed where Redis is away")
+                probes = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
+                # The dashboard's own address has no readiness: it has a page that says what is wrong.
+                ready = "/health/live" if name == "dashboard" and probes["readiness"]["port"] == "http" else "/health/ready"
+                expect(probes["readiness"]["path"] == ready, f"{path}: {name} is ready by {probes['readiness']['path']}")
+                named = [port["name"] for port in container["ports"]]
+                for probe, asked in probes.items():
+                    expect(asked["port"] in named, f"{path}: the {probe} probe of {name} asks port {asked['port']}")
                 expect(spec["topologySpreadConstraints"], f"{path}: {name} is not spread")
                 if "http" in [port["name"] for port in container["ports"]]:
                     expect("preStop" in container["lifecycle"], f"{path}: {name} goes before anybody is told")
@@ -182,6 +195,17 @@ for path in sys.argv[3:]:
         if kind in ("PodDisruptionBudget", "NetworkPolicy"):
             selector = document["spec"].get("selector") or document["spec"].get("podSelector")
             expect(not selector or selects(selector["matchLabels"]), f"{path}: {kind} {meta['name']} selects nothing")
+        if kind == "NetworkPolicy":
+            chosen = document["spec"]["podSelector"].get("matchLabels", {})
+            opened = {
+                port["name"]
+                for d in documents if d["kind"] in ("Deployment", "StatefulSet")
+                if chosen.items() <= d["spec"]["template"]["metadata"]["labels"].items()
+                for container in d["spec"]["template"]["spec"]["containers"] for port in container["ports"]
+            }
+            for rule in document["spec"].get("ingress", []):
+                for port in rule.get("ports", []):
+                    expect(port["port"] in opened, f"{path}: NetworkPolicy {meta['name']} opens {port['port']}, which no pod has")
         if kind == "Service" and meta["name"] in ours:
             wanted = {"gateway": 5000, "dashboard": 5001}[meta["name"]]
             ports = [(p["port"], p["targetPort"]) for p in document["spec"]["ports"]]

@@ -16,6 +16,13 @@ scripts/render-k8s.sh check
 cp -r k8s "$dir/k8s"
 for example in "$dir"/k8s/overlays/production/*.example; do mv "$example" "${example%.example}"; done
 "$tools/kubectl" kustomize "$dir/k8s/overlays/production" > "$dir/production.yaml"; rendered+=("$dir/production.yaml")
+# With KEDA: it scales the workers, and nothing else says how many there are.
+mkdir "$dir/k8s/overlays/scaled"
+printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../dev]\ncomponents: [../../keda]\n' > "$dir/k8s/overlays/scaled/kustomization.yaml"
+"$tools/kubectl" kustomize "$dir/k8s/overlays/scaled" > "$dir/scaled.yaml"
+grep -q 'kind: ScaledObject' "$dir/scaled.yaml" || { echo "check-manifests: the KEDA component scales nothing" >&2; exit 1; }
+! awk '/^---/ { worker = 0 } /^kind: Deployment/ { deployment = 1 } /^---/ { deployment = 0 } /^  name: worker$/ { worker = 1 } deployment && worker && /^  replicas:/ { found = 1 } END { exit !found }' "$dir/scaled.yaml" \
+  || { echo "check-manifests: an apply would take KEDA's number of workers back" >&2; exit 1; }
 "$tools/kubernetes-validate" --strict "${rendered[@]}" > "$dir/validated" 2>&1 || { cat "$dir/validated" >&2; exit 1; }
 "$tools/python" scripts/check-manifests.py "$dir/compose.yml" "$dir/keys.yml" "${rendered[@]}"
 echo "check-manifests: Dockerfile, compose and Kubernetes files hold"

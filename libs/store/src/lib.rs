@@ -72,7 +72,7 @@ pub use ops::{
     UnclaimOutcome, Unclaiming, UnparkOutcome,
 };
 pub use overview::{Lag, QueueOverview, StreamBytes};
-pub use queries::{Filter, Item, Page};
+pub use queries::{Filter, Item, Most, Page};
 pub use queues::{GROUPS_RECREATED, QueueDepth, QueueFlags};
 pub use rebuild::Swapped;
 pub use record::Record;

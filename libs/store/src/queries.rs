@@ -58,6 +58,32 @@ pub struct Item {
     pub dead_ms: Option<u64>,
 }
 
+/// How much of a list is wanted at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Tasks of the page.
+    pub items: usize,
+    /// Looks no further from then on, but at some tasks of each partition: who waits would rather have a part.
+    pub until: Option<Instant>,
+}
+
+impl From<usize> for Most {
+    fn from(items: usize) -> Self {
+        Self { items, until: None }
+    }
+}
+
+impl Most {
+    /// So many tasks, as far as they are found within `patience`.
+    #[must_use]
+    pub fn within(items: usize, patience: Duration) -> Self {
+        Self {
+            items,
+            until: Some(Instant::now() + patience),
+        }
+    }
+}
+
 /// A page of a list, newest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
@@ -192,8 +218,9 @@ impl Partition {
         &self,
         filter: &Filter,
         below: Option<&str>,
-        limit: usize,
+        most: impl Into<Most>,
     ) -> Result<Page, StoreError> {
+        let most = most.into();
         let sources = if let Some((key, value)) = &filter.label {
             vec![self.keys.label_index(key, value)]
         } else if let Some(class) = &filter.error {
@@ -221,14 +248,14 @@ impl Partition {
             sources,
             // Where every member of the indexes passes, no more are needed than are shown.
             chunk: if filter.is_counted() {
-                limit.clamp(1, CHUNK)
+                most.items.clamp(1, CHUNK)
             } else {
                 CHUNK
             },
             below,
             floor,
         };
-        self.page(filter, scan, limit, |member| {
+        self.page(filter, scan, most, |member| {
             Some((member.parse().ok()?, None))
         })
         .await
@@ -242,8 +269,9 @@ impl Partition {
         &self,
         filter: &Filter,
         below: Option<&str>,
-        limit: usize,
+        most: impl Into<Most>,
     ) -> Result<Page, StoreError> {
+        let most = most.into();
         let filter = Filter {
             statuses: vec![Status::Failed],
             ..filter.clone()
@@ -261,7 +289,7 @@ impl Partition {
             below,
             floor: filter.failed_after_ms.map(edge),
         };
-        self.page(&filter, scan, limit, |member| {
+        self.page(&filter, scan, most, |member| {
             let (ms, id) = member.split_once(':')?;
             Some((id.parse().ok()?, ms.parse().ok()))
         })
@@ -272,7 +300,7 @@ impl Partition {
         &self,
         filter: &Filter,
         mut scan: Scan,
-        limit: usize,
+        most: Most,
         read: impl Fn(&str) -> Option<(TaskId, Option<u64>)>,
     ) -> Result<Page, StoreError> {
         let mut page = Page::default();
@@ -297,10 +325,14 @@ impl Partition {
                         dead_ms,
                     });
                 }
-                if page.items.len() == limit || seen == MAX_CANDIDATES {
+                if page.items.len() == most.items || seen == MAX_CANDIDATES {
                     page.next = Some(member.to_owned());
                     return Ok(page);
                 }
+            }
+            if most.until.is_some_and(|until| Instant::now() >= until) {
+                page.next = members.last().cloned();
+                return Ok(page);
             }
         }
     }
@@ -429,12 +461,16 @@ impl Store {
         for partition in self.partitions() {
             let mut below: Option<String> = None;
             loop {
+                let most = Most {
+                    items: COUNT_PAGE,
+                    until: Some(deadline),
+                };
                 let page = if dead {
                     partition
-                        .dead_letters(filter, below.as_deref(), COUNT_PAGE)
+                        .dead_letters(filter, below.as_deref(), most)
                         .await?
                 } else {
-                    partition.list(filter, below.as_deref(), COUNT_PAGE).await?
+                    partition.list(filter, below.as_deref(), most).await?
                 };
                 count += page.items.len() as u64;
                 below = page.next;
@@ -457,13 +493,14 @@ impl Store {
         &self,
         filter: &Filter,
         below: Option<&str>,
-        limit: usize,
+        most: impl Into<Most>,
     ) -> Result<Page, StoreError> {
+        let most = most.into();
         let mut pages = Vec::new();
         for partition in self.partitions() {
-            pages.push(partition.list(filter, below, limit).await?);
+            pages.push(partition.list(filter, below, most).await?);
         }
-        Ok(join(pages, limit, |item| item.id.to_string()))
+        Ok(join(pages, most.items, |item| item.id.to_string()))
     }
 
     /// Dead letters of all partitions, the latest to give up first, below a cursor.
@@ -474,13 +511,14 @@ impl Store {
         &self,
         filter: &Filter,
         below: Option<&str>,
-        limit: usize,
+        most: impl Into<Most>,
     ) -> Result<Page, StoreError> {
+        let most = most.into();
         let mut pages = Vec::new();
         for partition in self.partitions() {
-            pages.push(partition.dead_letters(filter, below, limit).await?);
+            pages.push(partition.dead_letters(filter, below, most).await?);
         }
-        Ok(join(pages, limit, |item| {
+        Ok(join(pages, most.items, |item| {
             crate::views::dead_member(item.id, item.dead_ms.unwrap_or(0))
         }))
     }

@@ -19,6 +19,7 @@
   var paused = false;
   var asking = false;
   var fresh = Date.now();
+  var failed = false;
   var ticks = null;
   button.hidden = false;
   button.addEventListener("click", function () {
@@ -39,8 +40,9 @@
   age.setAttribute("aria-hidden", "true");
   function tell(text) { if (state.textContent !== text) state.textContent = text; }
   function say() {
-    tell(paused ? "paused" : "live");
-    age.textContent = paused ? "" : ", updated " + Math.round((Date.now() - fresh) / 1000) + " s ago";
+    var words = paused ? "paused" : failed ? "the dashboard does not answer; trying again" : busy() ? "waits while you type" : "live";
+    tell(words);
+    age.textContent = words === "live" ? ", updated " + Math.round((Date.now() - fresh) / 1000) + " s ago" : "";
   }
   // Elements without an id are known by what they are and say, and by which of those alike they are.
   function named(root, selector) {
@@ -96,23 +98,26 @@
         if (!answer.ok) throw new Error(String(answer.status));
         return answer.text();
       })
-      .then(function (text) { swap(text); fresh = Date.now(); say(); })
-      .catch(function () { tell("the dashboard does not answer; trying again"); age.textContent = ""; })
-      .then(function () { asking = false; });
+      .then(function (text) { swap(text); fresh = Date.now(); failed = false; })
+      .catch(function () { failed = true; })
+      .then(function () { asking = false; say(); });
   }
   function listen() {
     if (paused || document.hidden) {
       if (ticks) { ticks.close(); ticks = null; }
       return;
     }
-    if (!ticks) {
+    // One that was refused, as while Redis is away, does not try again by itself.
+    if (ticks && ticks.readyState === EventSource.CLOSED) ticks = null;
+    if (!ticks && !failed) {
       ticks = new EventSource("/ticks");
       ticks.onmessage = refresh;
     }
   }
   setInterval(function () {
-    if (Date.now() - fresh > 15000) refresh();
-    if (!paused && Date.now() - fresh < 15000) say();
+    if (failed || Date.now() - fresh > 15000) refresh();
+    listen();
+    say();
   }, 1000);
   document.addEventListener("visibilitychange", function () { listen(); refresh(); });
   listen();

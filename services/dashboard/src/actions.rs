@@ -22,11 +22,11 @@ use crate::url;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Token {
-    token: String,
+    pub(crate) token: String,
 }
 
 /// Whether somebody may do this, by role and by a form of this session.
-fn check(visitor: &Visitor, token: &str, role: Role) -> poem::Result<()> {
+pub(crate) fn check(visitor: &Visitor, token: &str, role: Role) -> poem::Result<()> {
     let refused = |why: &str| {
         Err(poem::Error::from_string(
             why.to_owned(),
@@ -96,18 +96,23 @@ pub(crate) fn request(draft: &Draft, redaction: &Redaction) -> Result<String, Fi
     } else {
         draft.data.trim()
     };
-    let data: Value = serde_json::from_str(data).map_err(|error| FieldError {
+    let value: Value = serde_json::from_str(data).map_err(|error| FieldError {
         field: "data".to_owned(),
         message: format!("must be JSON: {error}"),
     })?;
-    if redaction.left_in(&data) {
+    if redaction.left_in(&value) {
         return Err(FieldError {
             field: "data".to_owned(),
             message: format!("still reads {REDACTED} where something is hidden: fill it in"),
         });
     }
-    fields.insert("data".to_owned(), data);
-    Ok(Value::Object(fields).to_string())
+    // As it was typed: a value would round long numbers.
+    let mut body = Value::Object(fields).to_string();
+    body.pop();
+    if body.len() > 1 {
+        body.push(',');
+    }
+    Ok(format!("{body}\"data\":{data}}}"))
 }
 
 #[handler]

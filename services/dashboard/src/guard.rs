@@ -69,14 +69,14 @@ where
     let looks = request.method() == Method::GET;
     let visitor = gate.visitor(&request);
     let mut response = if let Some((status, why)) = refused {
-        layout::problem(status, why)
+        layout::problem(visitor.as_ref(), status, why)
     } else if visitor.is_none() && !open {
         StatusCode::SEE_OTHER
             .with_header(header::LOCATION, url::SIGN_IN)
             .into_response()
     } else {
-        if let Some(visitor) = visitor {
-            request.set_data(visitor);
+        if let Some(visitor) = &visitor {
+            request.set_data(visitor.clone());
         }
         match next.call(request).await {
             Ok(response) => response.into_response(),
@@ -94,7 +94,7 @@ where
                     }
                     _ => error.to_string(),
                 };
-                let mut response = layout::problem(status, &detail);
+                let mut response = layout::problem(visitor.as_ref(), status, &detail);
                 if status == StatusCode::SERVICE_UNAVAILABLE && looks {
                     let again = HeaderValue::from_static(AGAIN_SECONDS);
                     response.headers_mut().insert(header::REFRESH, again);

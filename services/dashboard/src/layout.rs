@@ -94,7 +94,7 @@ pub(crate) fn form_token(visitor: &Visitor) -> Markup {
 }
 
 /// A page that says what went wrong.
-pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
+pub(crate) fn problem(visitor: Option<&Visitor>, status: StatusCode, detail: &str) -> Response {
     let title = format!(
         "{} {}",
         status.as_u16(),
@@ -103,7 +103,7 @@ pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
     let body = html! {
         div.card.trouble role="alert" { p { (detail) } a href=(url::OVERVIEW) { "To the overview" } }
     };
-    let mut response = bare(title.trim(), &body);
+    let mut response = frame(visitor, title.trim(), "", false, &body);
     response.set_status(status);
     response
 }

@@ -5,8 +5,11 @@ use poem::http::{StatusCode, header};
 use poem::web::{Data, Form};
 use poem::{IntoResponse, Request, Response, handler};
 use serde::Deserialize;
+use taskweir_runtime::access::Role;
 
+use crate::actions::{Token, check};
 use crate::app::State;
+use crate::gate::Visitor;
 use crate::{layout, url};
 
 /// What the form sends.
@@ -63,12 +66,17 @@ pub(crate) fn enter(
 }
 
 #[handler]
-pub(crate) fn leave(Data(state): Data<&State>) -> Response {
+pub(crate) fn leave(
+    Data(state): Data<&State>,
+    Data(visitor): Data<&Visitor>,
+    Form(Token { token }): Form<Token>,
+) -> poem::Result<Response> {
+    check(visitor, &token, Role::Viewer)?;
     let mut response = StatusCode::SEE_OTHER
         .with_header(header::LOCATION, url::SIGN_IN)
         .into_response();
     if let Some(cookie) = state.gate.sign_out() {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
-    response
+    Ok(response)
 }

@@ -12,6 +12,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::LOG_REWINDS;
+
 /// Events that a listener may be behind before it is dropped.
 const BEHIND: usize = 16_384;
 /// Entries per read.
@@ -148,15 +150,18 @@ impl Feed {
     /// # Errors
     /// Redis is away.
     pub(crate) async fn listen(&self, from: Option<Vec<Position>>) -> Result<Listener, StoreError> {
+        let mut ends = Vec::new();
+        for partition in self.0.store.partitions() {
+            ends.push(end(&partition).await?);
+        }
         let from = match from {
-            Some(from) => from,
-            None => {
-                let mut from = Vec::new();
-                for partition in self.0.store.partitions() {
-                    from.push(end(&partition).await?);
-                }
-                from
-            }
+            // What lies behind the end was lost: it goes on with what comes instead.
+            Some(from) => from
+                .into_iter()
+                .zip(ends)
+                .map(|(at, end)| at.min(end))
+                .collect(),
+            None => ends,
         };
         let receiver = {
             let _door = self.0.door();
@@ -231,6 +236,16 @@ async fn step(
     };
     let read = partition.read_log(at, BATCH).await?;
     let Some(last) = read.last else {
+        let end = end(partition).await?;
+        if end < at {
+            // A replica took over that had not been told the last events. Who listens comes back, and hears what
+            // took their places, whatever the clock of the new primary says.
+            metrics::counter!(LOG_REWINDS).increment(1);
+            tracing::warn!(partition = index, was = %at, is = %end, "the log has lost its end");
+            shared.at[index].send_replace(Some(end));
+            shared.sender.send(None).ok();
+            return Ok(());
+        }
         return partition.await_event(at, IDLE_MS).await;
     };
     let base = partition.base_head().await?.position;
@@ -408,6 +423,28 @@ mod tests {
         assert!(second.entry.position < third.entry.position);
         let more = tokio::time::timeout(Duration::from_millis(300), listener.next());
         assert!(more.await.is_err(), "it listens on");
+    }
+
+    #[tokio::test]
+    async fn who_heard_what_a_failover_lost_hears_what_comes_instead() {
+        let (redis, partition, mut listener) = listener().await;
+        let mut last = Position::ZERO;
+        for _ in 0..3 {
+            last = listener.next().await.expect("an event").entry.position;
+        }
+        // The log as a replica has it that was not told of them, on a machine whose clock is behind.
+        let log = partition.keys().log();
+        let fields = ["t", "Progressed.1", "i", "", "n", "1", "b", "", "d", "{}"];
+        let add = |at: &str| redis.cli(&[&["XADD", &log, at], &fields[..]].concat());
+        assert_eq!(redis.cli(&["DEL", &log]), "1");
+        assert_eq!(add("5-1"), "5-1");
+        assert!(listener.next().await.is_none(), "it is told by the end");
+        let feed = listener.feed.clone();
+        let again = feed.listen(Some(vec![last])).await;
+        let mut again = again.expect("a listener");
+        assert_eq!(add("5-2"), "5-2");
+        let heard = again.next().await.expect("what comes instead");
+        assert_eq!(heard.entry.position.to_string(), "5-2");
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ pub(crate) const WORKERS: &str = "active_workers_total";
 pub(crate) const LAG_EVENTS: &str = "projection_lag_events";
 pub(crate) const LAG_SECONDS: &str = "projection_lag_seconds";
 pub(crate) const STREAM_BYTES: &str = "stream_bytes";
+pub(crate) const LOG_REWINDS: &str = "taskweir_log_rewinds_total";
 
 /// Gives the gateway's metrics their help texts.
 pub fn describe() {
@@ -43,6 +44,11 @@ pub fn describe() {
     describe_gauge!(
         LAG_SECONDS,
         "Time between the latest event and the latest one the views have seen."
+    );
+    describe_counter!(
+        LOG_REWINDS,
+        Unit::Count,
+        "Times that a log was found without the end it had had, as after a failover."
     );
     describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
     describe_gauge!(

@@ -177,7 +177,7 @@ fn present<const N: usize>(
 }
 
 fn dead_query(list: DeadLetters) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let (since, until) = bulk::span(list.since, list.until)?;
+    let (since, until) = bulk::span(list.since.as_deref(), list.until.as_deref())?;
     let given = [
         ("queue", list.queue),
         ("type", list.kind),

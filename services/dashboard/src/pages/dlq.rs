@@ -7,10 +7,10 @@ use poem::http::StatusCode;
 use poem::web::{Data, Query};
 use poem::{Response, handler};
 use serde::Deserialize;
-use taskweir_store::{Item, OperationKind};
+use taskweir_store::{Item, Most, OperationKind};
 
 use super::failed;
-use super::tasks::NONE_YET;
+use super::tasks::{GLANCE, NONE_YET};
 use crate::app::State;
 use crate::components::{
     ago, bulk_link, dlq_buttons, grouped, summary_strip, task_link, text_field, time_field,
@@ -155,7 +155,7 @@ pub(crate) async fn dlq_page(
     let now_ms = store.server_time_ms().await.map_err(failed)?;
     let limit = if cursor.is_none() { GROUPED } else { PAGE };
     let mut page = store
-        .dead_letters(&filter, cursor, limit)
+        .dead_letters(&filter, cursor, Most::within(limit, GLANCE))
         .await
         .map_err(failed)?;
     let alike = cursor

@@ -104,8 +104,9 @@ pub(crate) fn form(
                 (field("labels", "Labels (name=value, …)", &draft.labels, errors))
             }
             label for="data" { "Data (JSON)" }
-            textarea #data name="data" rows="8" spellcheck="false" { (draft.data) }
-            @if let Some(error) = data_error { div.error { (error.message) } }
+            textarea #data name="data" rows="8" spellcheck="false" aria-invalid=[data_error.map(|_| "true")]
+                aria-describedby=[data_error.map(|_| "error-data")] { (draft.data) }
+            @if let Some(error) = data_error { div.error #error-data { (error.message) } }
             p { button type="submit" { "Submit" } }
         }
         p.muted {
@@ -114,6 +115,23 @@ pub(crate) fn form(
         }
     };
     layout::page(visitor, "New task", url::NEW_TASK, false, &body)
+}
+
+/// A payload on more lines, where a value holds all of it; numbers too long for one would be rounded.
+fn shown(text: &str, value: &serde_json::Value, hides: bool) -> String {
+    let sorted = |text: &str| {
+        let mut bytes: Vec<u8> = text
+            .bytes()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        bytes.sort_unstable();
+        bytes
+    };
+    if hides || sorted(&value.to_string()) == sorted(text) {
+        serde_json::to_string_pretty(value).unwrap_or_default()
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The task that is to be submitted again.
@@ -157,7 +175,7 @@ pub(crate) async fn new_task_page(
     let timeout = task.limits.timeout_ms;
     let draft = Draft {
         kind: task.task_type.to_string(),
-        data: serde_json::to_string_pretty(&value).unwrap_or_default(),
+        data: shown(data, &value, hidden.is_some()),
         queue: task.queue.to_string(),
         priority: task.priority.to_string(),
         max_retries: task.limits.retry.max_retries.to_string(),
@@ -166,4 +184,21 @@ pub(crate) async fn new_task_page(
         ..Draft::default()
     };
     Ok(form(visitor, totals.as_ref(), &draft, hidden.as_slice()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_payload_is_shown_on_lines_unless_that_would_change_it() {
+        let show = |text: &str| shown(text, &serde_json::from_str(text).unwrap(), false);
+        assert_eq!(show(r#"{"b":1,"a":"x y"}"#).lines().count(), 4);
+        for exact in [
+            r#"{"id":12345678901234567890123}"#,
+            r#"{"price":0.1000000000000000055}"#,
+        ] {
+            assert_eq!(show(exact), exact);
+        }
+    }
 }

@@ -104,7 +104,7 @@ fn slider(story: &Story, at: Option<u64>) -> Markup {
         @if let (Some(first), Some(last)) = (first, last) {
             form.slider method="get" action=(url::task(story.detail.id)) data-auto="1" {
                 label for="event" { "As of event " output { (at.unwrap_or(last)) } " of " (last) }
-                input #event name="event" type="range" min=(first) max=(last) value=(at.unwrap_or(last));
+                input #event name="event" type="range" min=(first) max=(last) value=(at.unwrap_or(last)) autofocus[at.is_some()];
                 button.quiet type="submit" { "Show" }
                 @if at.is_some() { a.button.quiet href=(url::task(story.detail.id)) { "Now" } }
             }

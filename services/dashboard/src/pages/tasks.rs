@@ -1,6 +1,7 @@
 //! Which tasks? The filter is the address.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use maud::{Markup, html};
 use poem::http::StatusCode;
@@ -8,7 +9,7 @@ use poem::web::{Data, Query};
 use poem::{Response, handler};
 use serde::Deserialize;
 use taskweir_domain::{Priority, Status};
-use taskweir_store::{OperationKind, Totals};
+use taskweir_store::{Most, OperationKind, Totals};
 
 use super::failed;
 use crate::app::State;
@@ -18,7 +19,9 @@ use crate::gate::Visitor;
 use crate::{layout, url};
 
 const PAGE: usize = 50;
-/// What an empty page says that is not the last one: a call looks at 5,000 tasks.
+/// How long a page looks for what passes its filter; then it shows what it has found, and where to go on.
+pub(super) const GLANCE: Duration = Duration::from_millis(15);
+/// What an empty page says that is not the last one: a call looks at 5,000 tasks, and not for long.
 pub(super) const NONE_YET: &str =
     "None among those looked at so far. There are older ones: go on with Older.";
 /// What a page without tasks says that asks for any.
@@ -186,7 +189,8 @@ pub(crate) async fn tasks_page(
     let cursor = Some(at.cursor.trim()).filter(|cursor| !cursor.is_empty());
     let totals = store.totals().await.map_err(failed)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
-    let page = store.list(&filter, cursor, PAGE).await.map_err(failed)?;
+    let most = Most::within(PAGE, GLANCE);
+    let page = store.list(&filter, cursor, most).await.map_err(failed)?;
     let body = html! {
         (choices(&totals, &asked))
         (form(&asked))

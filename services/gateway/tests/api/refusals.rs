@@ -167,6 +167,8 @@ async fn redis_away_is_a_503_with_retry_after_and_full_is_a_507() {
     let mut bench = Bench::new().await;
     let _ = bench.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     problem(bench.post("/tasks", r#"{"type":"a"}"#).await, 507).await;
+    // What is there is still served and worked off.
+    assert_eq!(bench.get("/health/ready").await.status().as_u16(), 200);
     bench.redis.kill();
     for response in [
         bench.post("/tasks", r#"{"type":"a"}"#).await,

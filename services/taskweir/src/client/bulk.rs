@@ -49,33 +49,44 @@ fn instant(text: &str, now_ms: u64) -> Option<u64> {
 
 /// The two ends of a span, of which either may be open.
 pub(super) fn span(
-    since: Option<String>,
-    until: Option<String>,
+    since: Option<&str>,
+    until: Option<&str>,
 ) -> anyhow::Result<(Option<String>, Option<String>)> {
-    let (since, until) = (time("since", since)?, time("until", until)?);
-    let ms = |text: &Option<String>| text.as_deref().and_then(parse_rfc3339_ms);
-    if let (Some(from), Some(to)) = (ms(&since), ms(&until))
-        && from >= to
-    {
-        let why = format!(
-            "--since must be before --until, and these are {} and {}",
-            format_ms(from),
-            format_ms(to)
-        );
-        return Err(Misuse(why).into());
-    }
-    Ok((since, until))
+    let (since, until) = ends(since, until, clock::now_ms())?;
+    Ok((since.map(format_ms), until.map(format_ms)))
 }
 
-fn time(name: &str, text: Option<String>) -> anyhow::Result<Option<String>> {
-    let Some(text) = text else { return Ok(None) };
-    match instant(&text, clock::now_ms()) {
-        Some(ms) => Ok(Some(format_ms(ms))),
-        None => Err(Misuse(format!(
-            "--{name} takes a time such as 2026-01-31T03:12:00Z, 03:12 or 90m, not {text:?}"
-        ))
-        .into()),
+/// The same, ms since the epoch, as somebody means it who says it now.
+fn ends(
+    since: Option<&str>,
+    until: Option<&str>,
+    now_ms: u64,
+) -> Result<(Option<u64>, Option<u64>), Misuse> {
+    let time = |name: &str, text: Option<&str>| {
+        let wrong = |text| {
+            Misuse(format!(
+                "--{name} takes a time such as 2026-01-31T03:12:00Z, 03:12 or 90m, not {text:?}"
+            ))
+        };
+        text.map(|text| instant(text, now_ms).ok_or_else(|| wrong(text)))
+            .transpose()
+    };
+    let (from, mut to) = (time("since", since)?, time("until", until)?);
+    if let (Some(from), Some(end)) = (from, to) {
+        // A time of the day is the first one after the beginning, also where it lies ahead of us.
+        if until.is_some_and(|text| text.len() == 5 && text.contains(':')) && end <= from {
+            to = Some(end + DAY_MS).filter(|end| *end - from < DAY_MS);
+        }
+        if to.is_none_or(|to| to <= from) {
+            let why = format!(
+                "--since must be before --until, and these are {} and {}",
+                format_ms(from),
+                format_ms(end)
+            );
+            return Err(Misuse(why));
+        }
     }
+    Ok((from, to))
 }
 
 /// The body of a request; `more` are fields of this call alone.
@@ -108,7 +119,7 @@ fn body(
 
 /// Begins an operation on dead letters, and waits for its end.
 pub async fn of_dead(client: &Client, verb: &str, target: DeadTarget) -> anyhow::Result<Value> {
-    let (since, until) = span(target.since, target.until)?;
+    let (since, until) = span(target.since.as_deref(), target.until.as_deref())?;
     let more = [("failed_after", since), ("failed_before", until)];
     let body = body(&target.bulk, more)?;
     run(client, &format!("/dlq/{verb}"), &body, &target.bulk).await
@@ -153,7 +164,31 @@ async fn run(client: &Client, path: &str, body: &Value, bulk: &Bulk) -> anyhow::
 
 #[cfg(test)]
 mod tests {
-    use super::instant;
+    use super::{ends, instant};
+
+    #[test]
+    fn a_span_of_the_day_may_reach_past_now_and_past_midnight() {
+        // 02:50 on the second day.
+        let now = super::DAY_MS + (2 * 60 + 50) * 60_000;
+        let minutes = |text: Option<&str>, until: Option<&str>| {
+            let (from, to) = ends(text, until, now).ok()?;
+            Some((from.map(|ms| ms / 60_000), to.map(|ms| ms / 60_000)))
+        };
+        let day = 24 * 60;
+        let span = |from, to| Some((Some(from), Some(to)));
+        assert_eq!(
+            minutes(Some("02:10"), Some("02:55")),
+            span(day + 130, day + 175)
+        );
+        assert_eq!(
+            minutes(Some("23:50"), Some("00:10")),
+            span(day - 10, day + 10)
+        );
+        assert_eq!(minutes(Some("2h"), Some("1h")), span(day + 50, day + 110));
+        assert_eq!(minutes(Some("1h"), Some("2h")), None);
+        assert_eq!(minutes(Some("02:10"), Some("02:10")), None);
+        assert_eq!(minutes(Some("soon"), None), None);
+    }
 
     #[test]
     fn times_are_read_as_people_type_them() {

@@ -111,6 +111,41 @@ async fn a_page_rests_while_it_is_paused_or_hidden_and_then_catches_up() {
 }
 
 #[tokio::test]
+async fn a_page_says_when_it_cannot_be_fresh_and_why() {
+    let watched = Watched::new().await;
+    let chrome = &watched.chrome;
+    let says = async |what: &str| {
+        eventually_within(SOON, what, async || {
+            let state = "return document.getElementById('live').innerText";
+            let state = chrome.run(state).await;
+            state.as_str()?.starts_with(what).then_some(())
+        })
+        .await;
+    };
+    says("live, updated").await;
+    // As if nobody answered, and three looks later still.
+    chrome
+        .run("window.real = window.fetch; window.looks = 0; window.fetch = () => { window.looks += 1; return Promise.reject(new Error('away')) }")
+        .await;
+    watched.something_happens().await;
+    says("the dashboard does not answer").await;
+    eventually_within(SOON, "it tries again and again", async || {
+        let looks = chrome.run("return window.looks").await;
+        (looks.as_u64()? >= 4).then_some(())
+    })
+    .await;
+    says("the dashboard does not answer").await;
+    chrome.run("window.fetch = window.real").await;
+    says("live, updated").await;
+    // What somebody types into is left alone.
+    chrome.run("document.getElementById('type').focus()").await;
+    says("waits while you type").await;
+    chrome.run("document.getElementById('type').blur()").await;
+    says("live, updated").await;
+    watched.end().await;
+}
+
+#[tokio::test]
 async fn the_keyboard_stays_where_it_is_when_the_page_is_swapped() {
     let watched = Watched::new().await;
     let chrome = &watched.chrome;

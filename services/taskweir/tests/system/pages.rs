@@ -362,17 +362,8 @@ async fn every_page_is_fit_for_eyes_phones_and_screen_readers_by_day_and_night()
                 chrome.says(&fact).await;
             }
             fits(&chrome, name, look).await;
-            // The strip of every page counts each status.
-            if [
-                "overview",
-                "queues",
-                "operations",
-                "workers",
-                "system",
-                "new-task",
-            ]
-            .contains(&name)
-            {
+            // The strip of every page counts each status; that of a list counts what passes its filter.
+            if !["tasks", "nothing", "missing", "sign-in"].contains(&name) {
                 let counts = "return Object.fromEntries([...document.querySelectorAll('ul.strip li')].map(li => li.innerText.split(/\\s+/)).map(words => [words.at(-1), Number(words[0].replaceAll(',', ''))]))";
                 let counts = chrome.run(counts).await;
                 for status in STATUSES {
@@ -380,9 +371,35 @@ async fn every_page_is_fit_for_eyes_phones_and_screen_readers_by_day_and_night()
                 }
             }
         }
+        if look.1.phone {
+            charts(&chrome, &base, count).await;
+        }
         chrome.close().await;
     }
     assert!(process.stop().await.success());
+}
+
+/// What the charts tell those who do not see them is what happened.
+async fn charts(chrome: &Chrome, base: &str, count: usize) {
+    chrome.client.goto(&format!("{base}/")).await.unwrap();
+    let labels = "return [...document.querySelectorAll('svg[role=img]')].map(svg => svg.getAttribute('aria-label'))";
+    let labels_of_page = chrome.run(labels).await.to_string();
+    // Completed once; failed: the dead letters, those removed, those that wait for their retry.
+    let failed = 3 * count + 1;
+    for part in [format!("{count} "), format!("{failed} ")] {
+        assert!(labels_of_page.contains(&part), "{part} in {labels_of_page}");
+    }
+    chrome.client.goto(&format!("{base}/queues")).await.unwrap();
+    let bars = chrome.run(labels).await.to_string();
+    for part in [
+        format!("{} processing", expected("processing", count)),
+        format!("{count} retrying"),
+        format!("{count} scheduled"),
+        format!("{} failed", count + 1),
+        format!("{count} pending"),
+    ] {
+        assert!(bars.contains(&part), "{part} in {bars}");
+    }
 }
 
 #[tokio::test]

@@ -202,6 +202,9 @@ async fn a_real_prometheus_tells_what_the_ledger_tells() {
     fleet
         .submit_batch(&vec![json!({ "type": "echo" }); 300])
         .await;
+    // A Prometheus that has just begun must have seen none, to know that they are new.
+    let none = "max(tasks_in_dlq_total{queue=\"default\"})";
+    prometheus.becomes(none, 0.0).await;
     fleet
         .submit_batch(&vec![
             json!({ "type": "fail", "data": { "fatal": true } });
@@ -290,6 +293,17 @@ async fn a_real_prometheus_tells_what_the_ledger_tells() {
     }
     let projectors = [&fleet.services[2], &running[2]];
     something_waits_runs_and_lags(&fleet, &prometheus, projectors).await;
+    // What the panel of the log's memory shows is that of logs alone, and what KEDA asks is answered.
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let logs = r#"sum(max by (partition) (stream_bytes{stream=\"log\"}))"#;
+    assert!(text("grafana/taskweir.json").contains(logs));
+    let keda = text("k8s/keda/worker.yaml");
+    let asks = keda
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("query: "));
+    for query in asks {
+        assert!(prometheus.number(query).await.is_some(), "{query}");
+    }
     let asked = panels_show_something(&prometheus, |expression| !is_of_losses(expression)).await;
     assert!(asked > 20, "{asked}");
     // Twenty new dead letters wake somebody, and nothing else does.
