@@ -20,8 +20,8 @@ LABEL org.opencontainers.image.title="taskweir" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /taskweir /usr/local/bin/taskweir
 USER 65532:65532
-# Where services answer, whichever runs. In reach of others the gateway and the dashboard want keys, or to be told that they
-# may go without.
+# Where services answer, whichever runs. In reach of others each of them wants keys (TASKWEIR_API_KEYS), or to be told that it may go
+# without (TASKWEIR_ALLOW_ANONYMOUS=1).
 ENV GATEWAY_ADDR=0.0.0.0:8000 DASHBOARD_ADDR=0.0.0.0:5001 METRICS_ADDR=0.0.0.0:9091 LOG_FORMAT=json
 EXPOSE 8000 5001 9091
 # Needs neither a shell nor curl.

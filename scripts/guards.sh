@@ -63,6 +63,11 @@ while IFS='|' read -r _ row _ _ tests _; do
   [ -z "${tests// /}" ] || [[ $tests == *$number* ]] || fail "docs/PEER-BEHAVIOURS.md: row $row has no test $number…"
 done < <(grep -E '^\| [0-9]+ \|' docs/PEER-BEHAVIOURS.md)
 
+# Each migration is published with the crate that runs it.
+for file in migrations/*.lua; do
+  [ "libs/store/$file" -ef "$file" ] || fail "$file is not in libs/store/migrations"
+done
+
 # Every setting that a help text names is explained.
 for name in $(grep -oE '\b[A-Z]+(_[A-Z]+)+\b' services/taskweir/src/help.rs | sort -u); do
   grep -q "\`[^|]*\b$name\b" docs/settings.md || grep -qE "^(pub|const|static).* $name\b" services/taskweir/src/help.rs \

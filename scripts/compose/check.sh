@@ -59,6 +59,11 @@ targets() { curl -s 'localhost:9090/api/v1/query?query=sum(up)' | grep -q '"7"';
 until_true "seven targets are up" 60 targets
 curl -s 'localhost:9090/api/v1/query?query=sum(up)by(job)'; echo
 
+step "spans arrive"
+# By the stand-in's output, or by Jaeger's own API.
+spans() { compose logs jaeger 2>&1 | grep -q taskweir-worker || curl -fs localhost:16686/api/services | grep -q taskweir-worker; }
+until_true "the traces of a worker arrive" 60 spans
+
 step "two of three workers are killed at work"
 for _ in $(seq 12); do
   curl -fs localhost:8000/tasks -H 'Content-Type: application/json' -d '{"type":"sleep","data":{"seconds":2}}' >/dev/null

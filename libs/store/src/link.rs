@@ -32,6 +32,8 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Longest time any command of ours blocks.
 pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
+/// Clocks that differ by more are told.
+const CLOCKS_APART_MS: u64 = 2_000;
 /// Longest wait for the answer of one that does.
 pub(crate) const BLOCK_PATIENCE: Duration = MAX_BLOCK.saturating_mul(2);
 
@@ -187,6 +189,7 @@ impl Store {
         let target = settings.target()?;
         let (mut connection, address) = target.connect().await?;
         refuse_eviction(&mut connection).await?;
+        warn_of(&mut connection).await?;
         limits.durability.check(&mut connection).await?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
         let partitions = suffixes
@@ -402,6 +405,43 @@ impl Partition {
             value => Ok(value),
         }
     }
+}
+
+/// What an operator should know of the server, and what stops nobody.
+async fn warn_of(connection: &mut Connection) -> Result<(), StoreError> {
+    let texts = info_texts(connection, &redis::cmd("INFO")).await?;
+    if texts.is_empty() {
+        tracing::warn!(
+            "this user may not ask INFO: whether Redis throws keys away or keeps an append-only file is not known"
+        );
+    }
+    let of = |field| texts.iter().filter_map(move |text| field_of(text, field));
+    if of("aof_enabled").any(|enabled| enabled == "0") {
+        tracing::warn!(
+            "Redis keeps no append-only file: what it holds is lost with its process (appendonly yes keeps it)"
+        );
+    }
+    let numbers = |version: &str| -> Vec<u32> {
+        version
+            .split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect()
+    };
+    if let Some(version) = of("redis_version").find(|version| numbers(version) < vec![6, 2]) {
+        tracing::warn!(
+            version,
+            "Redis is older than 6.2, the oldest that is supported"
+        );
+    }
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
+    let apart = clock::now_ms().abs_diff(seconds * 1_000 + micros / 1_000);
+    if apart > CLOCKS_APART_MS {
+        tracing::warn!(
+            apart_ms = apart,
+            "this machine's clock and that of Redis differ: ids carry the one, events the other"
+        );
+    }
+    Ok(())
 }
 
 async fn refuse_eviction(connection: &mut Connection) -> Result<(), StoreError> {

@@ -321,6 +321,22 @@ mod tests {
     }
 
     #[test]
+    fn every_file_is_a_migration_and_every_migration_a_file() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter_map(|name| Some(name.to_str()?.strip_suffix(".lua")?.to_owned()))
+            .collect();
+        files.sort();
+        let known: Vec<&str> = super::MIGRATIONS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(files, known);
+        for (number, name) in (1..).zip(known) {
+            assert!(name.starts_with(&format!("{number:04}_")), "{name}");
+        }
+    }
+
+    #[test]
     fn partitions_spread_over_three_masters() {
         for partitions in [3, 4, 16, 256] {
             let suffixes = spread("tw", partitions);

@@ -266,6 +266,11 @@ pub(crate) async fn infos(
     Ok(found.map(ToOwned::to_owned).collect())
 }
 
+/// Whether this user may not ask that.
+pub(crate) fn is_forbidden(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
 /// A field of what `INFO` says.
 pub(crate) fn field_of<'a>(info: &'a str, field: &str) -> Option<&'a str> {
     let mut lines = info.lines();
@@ -273,13 +278,16 @@ pub(crate) fn field_of<'a>(info: &'a str, field: &str) -> Option<&'a str> {
     Some(value.trim())
 }
 
-/// What `INFO` says, by server, always in the same order.
+/// What `INFO` says, by server, always in the same order; nothing where this user may not ask.
 pub(crate) async fn info_texts(
     connection: &mut (impl ConnectionLike + Send),
     cmd: &Cmd,
 ) -> Result<Vec<String>, StoreError> {
     let reader = Reader("INFO");
-    let value: Value = cmd.query_async(connection).await?;
+    let value: Value = match cmd.query_async(connection).await {
+        Err(error) if is_forbidden(&error) => return Ok(Vec::new()),
+        answer => answer?,
+    };
     match value {
         // A cluster's nodes, each with its address.
         Value::Map(nodes) => {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reply::Reader;
 use crate::scripts::Script;
-use crate::shared::field_of;
+use crate::shared::{field_of, is_forbidden};
 use crate::{Partition, StoreError, StreamSet};
 
 /// What a worker says of itself.
@@ -85,13 +85,14 @@ impl Partition {
     /// Redis is away.
     pub async fn run_id(&self) -> Result<String, StoreError> {
         // In a cluster the key leads the pipeline to its server; `INFO` alone would be answered by any of them.
-        let (_, info): (Value, Value) = redis::pipe()
-            .cmd("EXISTS")
-            .arg(self.keys.workers())
-            .cmd("INFO")
-            .arg("server")
-            .query_async(&mut self.link.get())
-            .await?;
+        let mut asked = redis::pipe();
+        asked.cmd("EXISTS").arg(self.keys.workers());
+        asked.cmd("INFO").arg("server");
+        let (_, info): (Value, Value) = match asked.query_async(&mut self.link.get()).await {
+            // It cannot be known: then only the clocks tell of a restart.
+            Err(error) if is_forbidden(&error) => return Ok("unknown".to_owned()),
+            answer => answer?,
+        };
         let text = Reader("INFO").text(info)?;
         Ok(field_of(&text, "run_id").unwrap_or_default().to_owned())
     }

@@ -118,6 +118,33 @@ async fn a_server_that_evicts_is_refused_with_the_mend() {
     );
 }
 
+/// Managed servers may forbid `INFO`: that stops nobody.
+#[tokio::test]
+async fn a_user_who_may_not_ask_info_works_all_the_same() {
+    let bench = Bench::new().await;
+    let user = [
+        "ACL",
+        "SETUSER",
+        "app",
+        "on",
+        ">a-secret",
+        "~*",
+        "&*",
+        "+@all",
+        "-info",
+    ];
+    assert_eq!(bench.redis.cli(&user), "OK");
+    let url = format!("redis://app:a-secret@127.0.0.1:{}", bench.redis.port());
+    let store = Store::connect(&RedisSettings::at(url), Limits::default())
+        .await
+        .unwrap();
+    let partition = store.partitions().remove(0);
+    assert_eq!(partition.run_id().await.unwrap(), "unknown");
+    assert_eq!(store.memory().await.unwrap().limit, None);
+    let id = bench.submit().await;
+    assert!(store.story(id).await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn scripts_forgotten_by_redis_are_loaded_again() {
     let bench = Bench::new().await;

@@ -92,7 +92,7 @@ async fn a_handler_that_aborts_its_process_ends_as_a_crash_loop_and_holds_up_nob
     fleet.submit_batch(&vec![slow.clone(); 8]).await;
     let poisoned = fleet.submit(&poison).await;
     fleet.submit_batch(&vec![slow; 7]).await;
-    fleet
+    let echoes = fleet
         .submit_batch(&vec![json!({ "type": "echo", "data": 1 }); 35])
         .await;
     // As any supervisor would: what ended is started again.
@@ -116,6 +116,12 @@ async fn a_handler_that_aborts_its_process_ends_as_a_crash_loop_and_holds_up_nob
         "MAX_DELIVERIES losses are redelivered; the next one is the end"
     );
     assert!(deaths >= 3, "{deaths}");
+    // Nobody had to wait until it was given up.
+    let given_up = dead["ended_at"].as_str().or(dead["updated_at"].as_str());
+    for id in &echoes {
+        let echo = fleet.get(&format!("/tasks/{id}")).await;
+        assert!(echo["ended_at"].as_str() < given_up, "{echo} {given_up:?}");
+    }
     fleet.settled(Duration::from_secs(10)).await;
     let letters = fleet.get("/dlq/failed-tasks").await;
     assert_eq!(letters["tasks"].as_array().unwrap().len(), 1);

@@ -1,6 +1,7 @@
 //! An upgrade under traffic: programs of two versions side by side over a migration.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use taskweir_store::{MigrateOptions, RedisSettings, migrate};
 use taskweir_testkit::{TestRedis, eventually_within, free_port, partitions};
 
 use crate::audit::audit;
-use crate::fleet::{Fleet, SERVICES, command};
+use crate::fleet::{Fleet, Process, SERVICES, command};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Makes a debug build play the next program, which knows one more migration.
@@ -78,6 +79,22 @@ async fn old_and_new_programs_work_side_by_side_over_a_migration() {
     let mut ids = fleet.submit_batch(&vec![task("default"); 200]).await;
 
     // The new program is here first: it waits, and says why.
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut waits = command(dir.path());
+    waits
+        .arg("worker")
+        .env("REDIS_URL", fleet.redis.url())
+        .env(NEXT.0, NEXT.1)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap());
+    let _waits = Process::of(waits.spawn().unwrap());
+    eventually_within(SOON, "it says what it waits for", async || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        let why = "the layout has version 1, this program needs 3: run `taskweir migrate`";
+        said.contains(why).then_some(())
+    })
+    .await;
     let address = format!("127.0.0.1:{}", free_port());
     let new_gateway = fleet.spawn("gateway", &[("GATEWAY_ADDR", &address), NEXT]);
     let _new_worker = fleet.spawn("worker", &[("WORKER_QUEUES", "default,new"), NEXT]);
