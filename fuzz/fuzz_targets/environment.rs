@@ -20,6 +20,7 @@ fuzz_target!(|text: &str| {
     taskweir_gateway::Config::from_env(&env).ok();
     taskweir_dashboard::Config::from_env(&env).ok();
     Endpoint::from_env(&env).ok();
+    taskweir_runtime::admin::address(&env).ok();
     taskweir_projector::Config::from_env(&env).ok();
     taskweir_scheduler::Config::from_env(&env).ok();
     taskweir_worker_service::Config::from_env(&env).ok();

@@ -29,6 +29,7 @@ pub fn reply(value: &Value) {
         .words(of(), 3, |word| (word == "done").then_some(()))
         .ok();
     queues::named(reader, of()).ok();
+    queues::held(reader, of()).ok();
     ops::read_started(reader, of()).ok();
     ops::read_outcomes(of()).ok();
     ops::read_claimed(of(), &[4, 2]).ok();

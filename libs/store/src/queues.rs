@@ -176,7 +176,7 @@ impl Partition {
 }
 
 /// What our group of a stream holds, and up to where it has been given.
-fn held(reader: Reader, groups: Value) -> Result<(u64, Position), StoreError> {
+pub(crate) fn held(reader: Reader, groups: Value) -> Result<(u64, Position), StoreError> {
     let (mut held, mut delivered) = (0, Position::ZERO);
     for group in reader.list(groups)? {
         let pairs: BTreeMap<String, String> = named(reader, group)?.into_iter().collect();

@@ -38,6 +38,12 @@ async fn a_person_submits_watches_repairs_and_looks_back() {
         .run("return document.querySelector('dl.facts .state').innerText")
         .await;
     assert!(status.as_str().unwrap().contains("pending"), "{status}");
+    // The slider by the keyboard, which keeps it.
+    let slider = chrome.client.find(fantoccini::Locator::Css("#event")).await;
+    slider.unwrap().send_keys("\u{e014}").await.unwrap();
+    chrome.says("This is how it was after event 2").await;
+    let focused = "return document.activeElement.id";
+    assert_eq!(chrome.run(focused).await, json!("event"));
     chrome.press("Now").await;
     chrome.says("Submit again…").await;
     chrome.press("Submit again…").await;
@@ -52,6 +58,18 @@ async fn a_person_submits_watches_repairs_and_looks_back() {
         serde_json::from_str::<serde_json::Value>(data.as_str().unwrap()).unwrap(),
         json!({ "duration_ms": 2_500 })
     );
+    // Numbers too long for a script's are kept as they were typed.
+    let long = r#"{"order":12345678901234567890123}"#;
+    chrome.fill("#data", long).await;
+    chrome.press("Submit").await;
+    chrome.says("Completed").await;
+    let log = "return redis.call('XRANGE', redis.call('KEYS', '*:log')[1], '-', '+')";
+    let log = std::process::Command::new("redis-cli")
+        .args(["-p", &dev.redis_port(), "--raw", "EVAL", log, "0"])
+        .output()
+        .unwrap();
+    let log = String::from_utf8(log.stdout).unwrap();
+    assert!(log.contains(long), "{log}");
     // What fails goes to the dead letters; one is retried alone, the others all at once.
     for _ in 0..5 {
         dev.submit(&json!({ "type": "fail", "data": { "fatal": true } }))

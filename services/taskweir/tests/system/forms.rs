@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use taskweir_testkit::eventually_within;
+use taskweir_testkit::{eventually_within, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::dev::Dev;
+use crate::fleet::{Fleet, Process};
 
 #[tokio::test]
 async fn the_forms_work_without_a_browser_and_not_from_other_sites() {
@@ -224,4 +225,143 @@ async fn dead_letters_of_a_span_are_counted_first_and_retried_then() {
         (0, 1, 0)
     );
     assert!(process.stop().await.success());
+}
+
+/// A dashboard beside a gateway and a projector; nobody runs operations.
+async fn beside(fleet: &mut Fleet, env: &[(&str, &str)]) -> (Process, String) {
+    fleet.services.remove(1).kill();
+    let address = format!("127.0.0.1:{}", free_port());
+    let env = [&[("DASHBOARD_ADDR", address.as_str())], env].concat();
+    let dashboard = fleet.spawn("dashboard", &env);
+    let base = format!("http://{address}");
+    eventually_within(
+        Duration::from_secs(20),
+        "the dashboard answers",
+        async || {
+            let live = format!("{base}/health/live");
+            let answer = fleet.http.get(live).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        },
+    )
+    .await;
+    (dashboard, base)
+}
+
+/// What a browser that follows nothing is answered.
+async fn sent(base: &str, path: &str, body: &str, cookie: &str) -> (u16, String) {
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let request = http
+        .post(format!("{base}{path}"))
+        .header("sec-fetch-site", "same-origin")
+        .header("cookie", cookie)
+        .header("content-type", "application/x-www-form-urlencoded");
+    let answer = request.body(body.to_owned()).send().await.unwrap();
+    let header = |name: &str| {
+        let value = answer.headers().get(name);
+        value.map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    };
+    let told = match answer.status().as_u16() {
+        303 if !header("set-cookie").is_empty() => header("set-cookie"),
+        _ => header("location"),
+    };
+    (answer.status().as_u16(), told)
+}
+
+#[tokio::test]
+async fn a_person_cancels_one_cancels_many_and_stops_what_was_begun() {
+    let mut fleet = Fleet::start("10").await;
+    let (_dashboard, base) = beside(&mut fleet, &[]).await;
+    let later = json!({ "type": "echo", "delay": 3_600, "labels": { "customer": "7" } });
+    let one = fleet.submit(&later).await;
+    fleet.submit_batch(&vec![later; 20]).await;
+    fleet.settled(Duration::from_secs(20)).await;
+    let (status, to) = sent(&base, &format!("/tasks/{one}/cancel"), "", "").await;
+    assert_eq!((status, to), (303, format!("/tasks/{one}?done=cancelled")));
+    assert_eq!(
+        fleet.get(&format!("/tasks/{one}")).await["status"],
+        "cancelled"
+    );
+    let again = sent(&base, &format!("/tasks/{one}/cancel"), "", "").await;
+    assert_eq!(again.1, format!("/tasks/{one}?done=ended"));
+    let mut begun = Vec::new();
+    for form in [
+        "kind=tasks_cancel&label=customer%3D7&reason=by+hand",
+        "kind=dlq_delete&type=echo",
+    ] {
+        let (status, to) = sent(&base, "/bulk", form, "").await;
+        assert_eq!(status, 303, "{form}: {to}");
+        begun.push(to.strip_prefix("/operations/").unwrap().to_owned());
+    }
+    let (status, to) = sent(&base, &format!("/operations/{}/stop", begun[1]), "", "").await;
+    assert_eq!((status, to), (303, format!("/operations/{}", begun[1])));
+    let stopped = fleet.get(&format!("/operations/{}", begun[1])).await;
+    assert_eq!(
+        (&stopped["state"], &stopped["kind"]),
+        (&json!("stopped"), &json!("dlq_delete"))
+    );
+    // A scheduler takes up the other one.
+    let _scheduler = fleet.spawn("scheduler", &[]);
+    eventually_within(Duration::from_secs(30), "all are cancelled", async || {
+        let totals = fleet.get("/stats").await["totals"].clone();
+        (totals["cancelled"] == 21).then_some(())
+    })
+    .await;
+    let done = fleet.get(&format!("/operations/{}", begun[0])).await;
+    assert_eq!(
+        (&done["done"], &done["reason"]),
+        (&json!(20), &json!("by hand"))
+    );
+    // A form that says too much, or nothing that is known, is told so.
+    let long = format!("kind=dlq_retry&reason={}", "x".repeat(501));
+    for form in [
+        long.as_str(),
+        "kind=nothing",
+        "kind=tasks_cancel&status=completed",
+    ] {
+        assert_eq!(sent(&base, "/bulk", form, "").await.0, 422, "{form}");
+    }
+}
+
+/// Where people sign in, each form carries a word of its session.
+#[tokio::test]
+async fn a_form_without_the_word_of_its_session_is_refused_everywhere() {
+    let mut fleet = Fleet::start("10").await;
+    let dead = fleet
+        .submit(&json!({ "type": "echo", "delay": 3_600 }))
+        .await;
+    let keys = [("TASKWEIR_API_KEYS", "ann:admin:ann-runs-the-whole-place")];
+    let (_dashboard, base) = beside(&mut fleet, &keys).await;
+    let secret = "secret=ann-runs-the-whole-place";
+    let (status, cookie) = sent(&base, "/sign-in", secret, "").await;
+    assert_eq!(status, 303, "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    for path in posts(&dead, &dead) {
+        if path == "/sign-in" {
+            continue;
+        }
+        for token in ["", "&token=of-another-session"] {
+            let form = format!("kind=tasks_cancel&type=echo&data=1{token}");
+            let (status, _) = sent(&base, &path, &form, &cookie).await;
+            assert_eq!(status, 403, "{path} {token}");
+        }
+        let (status, to) = sent(&base, &path, "", "").await;
+        assert_eq!((status, to.as_str()), (303, "/sign-in"), "{path} by nobody");
+    }
+    assert_eq!(
+        fleet.get(&format!("/tasks/{dead}")).await["status"],
+        "scheduled"
+    );
+    // Still signed in, and with its word out.
+    let page = fleet
+        .http
+        .get(format!("{base}/queues"))
+        .header("cookie", &cookie);
+    let page = page.send().await.unwrap().text().await.unwrap();
+    let token = page.split("name=\"token\" value=\"").nth(1).unwrap();
+    let token = token.split('"').next().unwrap();
+    let (status, _) = sent(&base, "/sign-out", &format!("token={token}"), &cookie).await;
+    assert_eq!(status, 303);
 }

@@ -31,6 +31,12 @@ async fn a_hundred_tasks_pass_and_what_nobody_runs_fails() {
         said.contains("submitted  100 tasks") && said.contains("ended      100 tasks"),
         "{said}"
     );
+    // Nobody else is here: the ledger tells of these and no others.
+    let stats = fleet.get("/stats").await;
+    assert_eq!(
+        (&stats["totals"]["completed"], &stats["ledger"]["submitted"]),
+        (&100.into(), &100.into())
+    );
     let mixed = run(
         &fleet,
         &[
