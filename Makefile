@@ -96,7 +96,7 @@ docs: ## render the book of docs/ into target/book
 	@mdbook build docs
 
 .PHONY: fuzz
-fuzz: ## feed every parser of outside bytes with odd input, FUZZ_SECONDS (60) each
+fuzz: ## feed what reads outside bytes with odd input, FUZZ_SECONDS (60) each
 	@scripts/fuzz.sh
 
 LOAD ?= --count 100

@@ -333,7 +333,9 @@ impl Cluster {
             Some(standby) => standby,
             None => redis.replica(&place).await?,
         };
-        let begin = Instant::now();
+        // Whatever was acknowledged before this instant the replica has: it may be behind when it is cut off, on a
+        // busy machine by a while.
+        let begin = redis.has_told(&replica).await?;
         replica.say(&["REPLICAOF", "NO", "ONE"]).await?;
         // What the old one is told from here on is lost.
         tokio::time::sleep(behind).await;

@@ -230,6 +230,25 @@ impl Server {
         bail!("the replica does not come up")
     }
 
+    /// The latest instant known by which everything that this one had acknowledged had reached a replica.
+    pub(crate) async fn has_told(&self, replica: &Self) -> anyhow::Result<Instant> {
+        let offset = async |server: &Self, field: &str| -> anyhow::Result<u64> {
+            let info = server.say(&["INFO", "replication"]).await?;
+            let value = info.lines().find_map(|line| line.strip_prefix(field));
+            let value = value.with_context(|| format!("no {field} in {info}"))?;
+            Ok(value.trim().parse()?)
+        };
+        let at = Instant::now();
+        let told = offset(self, "master_repl_offset:").await?;
+        for _ in 0..2_000 {
+            if offset(replica, "slave_repl_offset:").await? >= told {
+                return Ok(at);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bail!("the replica does not catch up")
+    }
+
     /// Runs a command.
     pub(crate) async fn say(&self, command: &[&str]) -> anyhow::Result<String> {
         let client = redis::Client::open(self.url())?;
