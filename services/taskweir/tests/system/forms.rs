@@ -238,7 +238,8 @@ async fn beside(fleet: &mut Fleet, env: &[(&str, &str)]) -> (Process, String) {
         Duration::from_secs(20),
         "the dashboard answers",
         async || {
-            let live = format!("{base}/health/live");
+            // Alive comes earlier: what is not connected yet refuses everything else.
+            let live = format!("{base}/sign-in");
             let answer = fleet.http.get(live).send().await.ok()?;
             answer.status().is_success().then_some(())
         },
