@@ -35,7 +35,7 @@ impl Keys {
         prefix: &str,
         suffixes: impl Iterator<Item = &'a str>,
     ) -> impl Iterator<Item = Self> {
-        (0..)
+        (0..=u8::MAX)
             .zip(suffixes)
             .map(move |(index, suffix)| Self::new(prefix, PartitionIndex(index), suffix))
     }

@@ -32,10 +32,10 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Longest time any command of ours blocks.
 pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
-/// Clocks that differ by more are told.
-const CLOCKS_APART_MS: u64 = 2_000;
 /// Longest wait for the answer of one that does.
 pub(crate) const BLOCK_PATIENCE: Duration = MAX_BLOCK.saturating_mul(2);
+/// Clocks that differ by more are told.
+const CLOCKS_APART_MS: u64 = 2_000;
 
 /// Where Redis is and how the layout is called.
 #[derive(Clone)]
@@ -192,13 +192,9 @@ impl Store {
         warn_of(&mut connection).await?;
         limits.durability.check(&mut connection).await?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
-        let partitions = suffixes
-            .iter()
-            .enumerate()
-            .map(|(index, suffix)| {
-                let index = u8::try_from(index).expect("migrate allows 256 partitions");
-                Arc::new(Keys::new(&settings.prefix, PartitionIndex(index), suffix))
-            })
+        let suffixes = suffixes.iter().map(String::as_str);
+        let partitions = Keys::of_layout(&settings.prefix, suffixes)
+            .map(Arc::new)
             .collect();
         let manager = ExclusiveManager {
             target: target.clone(),

@@ -347,6 +347,8 @@ mod tests {
                 .collect();
             let masters: BTreeSet<usize> = slots.iter().map(|slot| slot * 3 / 16_384).collect();
             assert_eq!(masters.len(), 3, "{partitions}: {slots:?}");
+            let keys = crate::keys::Keys::of_layout("tw", suffixes.iter().map(String::as_str));
+            assert_eq!(keys.count(), partitions);
         }
     }
 }
