@@ -2,6 +2,7 @@
 //!
 //! Secrets are kept as SHA-256 only and compared in constant time; failures are rationed per address.
 
+mod bearers;
 mod limiter;
 mod session;
 
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Env, EnvError};
 
+pub use bearers::{Bearers, Refusal};
 pub use limiter::Limiter;
 pub use session::{SESSION_SECONDS, Session};
 

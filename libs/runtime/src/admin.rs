@@ -9,7 +9,7 @@ use poem::web::Data;
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{ApiKeys, Limiter};
+use crate::access::{ApiKeys, Bearers, Limiter, Refusal};
 use crate::listen::{self, ListenAddress, ListenError};
 use crate::{Env, EnvError, Readiness};
 
@@ -19,21 +19,13 @@ pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8
 #[handler]
 fn metrics(
     Data(handle): Data<&PrometheusHandle>,
-    Data(keys): Data<&ApiKeys>,
-    Data(failures): Data<&Limiter>,
+    Data(bearers): Data<&Bearers>,
     request: &poem::Request,
 ) -> Response {
-    if !keys.is_empty() {
-        let address = request.remote_addr().as_socket_addr();
-        let address = address.map(SocketAddr::ip);
-        if failures.is_barred(address) {
-            return StatusCode::TOO_MANY_REQUESTS.into_response();
-        }
-        let header = request.header("authorization");
-        if keys.bearer(header).is_none() {
-            if header.is_some() {
-                failures.failed(address);
-            }
+    match bearers.caller(request) {
+        Ok(_) => {}
+        Err(Refusal::Barred) => return StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Err(Refusal::Unknown) => {
             return StatusCode::UNAUTHORIZED
                 .with_header("www-authenticate", "Bearer")
                 .into_response();
@@ -88,8 +80,7 @@ pub async fn serve(
         .at("/health/live", get(live))
         .at("/health/ready", get(ready))
         .data(handle)
-        .data(keys)
-        .data(Limiter::default())
+        .data(Bearers::new(keys, Limiter::default()))
         .data(readiness);
     let place = (bound, address.variable);
     Ok(listen::serve(

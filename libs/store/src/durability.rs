@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, RedisError, Value};
 
+use crate::info::{ServerInfo, is_at_least};
 use crate::link::MAX_BLOCK;
 use crate::migrate::LayoutError;
 use crate::scripts::Script;
-use crate::shared::{forgotten, infos, timed};
-use crate::target::Connection;
+use crate::shared::{forgotten, timed};
 use crate::{Partition, StoreError};
 
 /// Longest wait for the disk or for replicas; then the caller is told that it is not confirmed.
 const LIMIT: Duration = MAX_BLOCK;
+/// The version of Redis that has `WAITAOF`.
+const WAITAOF_SINCE: (u32, u32) = (7, 2);
 
 /// What an acknowledged submit has survived: `DURABILITY` of the environment.
 ///
@@ -94,37 +96,27 @@ impl Durability {
         }
     }
 
-    /// Whether a server can do it.
-    pub(crate) async fn check(self, connection: &mut Connection) -> Result<(), StoreError> {
+    /// Whether the servers can do it.
+    pub(crate) fn check(self, info: &ServerInfo) -> Result<(), LayoutError> {
         if !matches!(self, Self::Fsync(_)) {
             return Ok(());
         }
         // Of a cluster, every node must be able to.
-        let versions = infos(connection, "server", "redis_version").await?;
-        let mut versions = versions.iter().map(String::as_str);
-        let unknown = versions.len() == 0;
-        let old = versions.find(|version| !knows_waitaof(version));
+        let unknown = info.of("redis_version").next().is_none();
+        let mut versions = info.of("redis_version");
+        let old = versions.find(|version| !is_at_least(version, WAITAOF_SINCE));
         let old = old.or(unknown.then_some("of no known version"));
-        let files = infos(connection, "persistence", "aof_enabled").await?;
         let why = if let Some(version) = old {
             format!("WAITAOF, which Redis has from 7.2 on; this is {version}")
-        } else if files.iter().any(|enabled| enabled == "0") {
+        } else if info.of("aof_enabled").any(|enabled| enabled == "0") {
             "an append-only file: run `redis-cli CONFIG SET appendonly yes` (or set it in redis.conf)"
                 .to_owned()
         } else {
             return Ok(());
         };
         let wanted = self.to_string();
-        Err(LayoutError::Durability { wanted, why }.into())
+        Err(LayoutError::Durability { wanted, why })
     }
-}
-
-fn knows_waitaof(version: &str) -> bool {
-    let mut numbers = version
-        .split('.')
-        .map(|number| number.parse().unwrap_or(0_u32));
-    let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    (major, minor) >= (7, 2)
 }
 
 impl Partition {
@@ -178,7 +170,8 @@ impl Partition {
 mod tests {
     use redis::Value;
 
-    use super::{Durability, knows_waitaof};
+    use super::Durability;
+    use crate::info::ServerInfo;
 
     #[test]
     fn each_word_is_read_and_said_alike() {
@@ -215,15 +208,26 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_compared_by_number() {
-        for (version, knows) in [
-            ("6.2.5", false),
-            ("7.0.15", false),
-            ("7.2.4", true),
-            ("8.10.0", true),
-            ("", false),
+    fn the_disk_can_be_waited_for_where_every_server_can() {
+        let info = |texts: &[&str]| ServerInfo(texts.iter().map(|&text| text.to_owned()).collect());
+        let new = "redis_version:7.2.4\r\naof_enabled:1";
+        let check = |texts: &[&str]| Durability::Fsync(1).check(&info(texts));
+        assert!(check(&[new]).is_ok());
+        for (texts, why) in [
+            (
+                &[new, "redis_version:7.0.15\r\naof_enabled:1"][..],
+                "this is 7.0.15",
+            ),
+            (
+                &[new, "redis_version:8.0.0\r\naof_enabled:0"],
+                "appendonly yes",
+            ),
+            (&["aof_enabled:1"], "of no known version"),
+            (&[], "of no known version"),
         ] {
-            assert_eq!(knows_waitaof(version), knows, "{version}");
+            let refused = check(texts).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
         }
+        assert!(Durability::Replicas(2).check(&info(&[])).is_ok());
     }
 }

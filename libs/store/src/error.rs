@@ -71,6 +71,11 @@ impl StoreError {
     }
 }
 
+/// Whether this user may not ask that.
+pub(crate) fn is_forbidden(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
+}
+
 /// Whether the server is not, or no more, the one that takes our commands: a replica, one that has lost
 /// its primary, a node of a cluster without our slots. Inside a script of Redis 6.2 the code is part of the
 /// message, and a stale replica has words of its own.

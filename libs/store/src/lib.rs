@@ -11,6 +11,7 @@ mod error;
 mod fold;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod info;
 mod instant;
 mod keys;
 mod link;

@@ -13,13 +13,12 @@ use tracing::Instrument;
 
 use crate::durability::Durability;
 use crate::error::StoreError;
+use crate::info::{ServerInfo, warn_of_clocks};
 use crate::keys::Keys;
 use crate::memory::MemoryWatch;
-use crate::migrate::{self, LayoutError};
+use crate::migrate;
 use crate::scripts::Script;
-use crate::shared::{
-    Link, field_of, forgotten, info_texts, infos, is_broken, misled, redis_span, timed,
-};
+use crate::shared::{Link, forgotten, is_broken, misled, redis_span, timed};
 use crate::target::{Alone, Connection, Target, shown};
 use crate::{clock, entropy};
 
@@ -34,8 +33,6 @@ pub(crate) const KEEPALIVE: Duration = Duration::from_secs(5);
 pub(crate) const MAX_BLOCK: Duration = Duration::from_secs(5);
 /// Longest wait for the answer of one that does.
 pub(crate) const BLOCK_PATIENCE: Duration = MAX_BLOCK.saturating_mul(2);
-/// Clocks that differ by more are told.
-const CLOCKS_APART_MS: u64 = 2_000;
 
 /// Where Redis is and how the layout is called.
 #[derive(Clone)]
@@ -188,9 +185,11 @@ impl Store {
     pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
         let target = settings.target()?;
         let (mut connection, address) = target.connect().await?;
-        refuse_eviction(&mut connection).await?;
-        warn_of(&mut connection).await?;
-        limits.durability.check(&mut connection).await?;
+        let info = ServerInfo::ask(&mut connection, None).await?;
+        info.refuse_eviction()?;
+        info.warn();
+        warn_of_clocks(&mut connection).await?;
+        limits.durability.check(&info)?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
         let suffixes = suffixes.iter().map(String::as_str);
         let partitions = Keys::of_layout(&settings.prefix, suffixes)
@@ -300,16 +299,8 @@ impl Store {
     /// # Errors
     /// Redis is away or refuses.
     pub async fn server_info(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        let mut connection = self.link.get();
-        let texts = info_texts(&mut connection, &redis::cmd("INFO")).await?;
-        let used = |text: &&String| -> u64 {
-            let used = field_of(text, "used_memory");
-            used.and_then(|used| used.parse().ok()).unwrap_or(0)
-        };
-        let text = texts.iter().max_by_key(used).map_or("", String::as_str);
-        let lines = text.lines().filter_map(|line| line.split_once(':'));
-        let fields = lines.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
-        Ok(fields.collect())
+        let info = ServerInfo::ask(&mut self.link.get(), None).await?;
+        Ok(info.fullest())
     }
 }
 
@@ -401,47 +392,4 @@ impl Partition {
             value => Ok(value),
         }
     }
-}
-
-/// What an operator should know of the server, and what stops nobody.
-async fn warn_of(connection: &mut Connection) -> Result<(), StoreError> {
-    let texts = info_texts(connection, &redis::cmd("INFO")).await?;
-    if texts.is_empty() {
-        tracing::warn!(
-            "this user may not ask INFO: whether Redis throws keys away or keeps an append-only file is not known"
-        );
-    }
-    let of = |field| texts.iter().filter_map(move |text| field_of(text, field));
-    if of("aof_enabled").any(|enabled| enabled == "0") {
-        tracing::warn!(
-            "Redis keeps no append-only file: what it holds is lost with its process (appendonly yes keeps it)"
-        );
-    }
-    let numbers = |version: &str| -> Vec<u32> {
-        version
-            .split('.')
-            .filter_map(|part| part.parse().ok())
-            .collect()
-    };
-    if let Some(version) = of("redis_version").find(|version| numbers(version) < vec![6, 2]) {
-        tracing::warn!(
-            version,
-            "Redis is older than 6.2, the oldest that is supported"
-        );
-    }
-    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
-    let apart = clock::now_ms().abs_diff(seconds * 1_000 + micros / 1_000);
-    if apart > CLOCKS_APART_MS {
-        tracing::warn!(
-            apart_ms = apart,
-            "this machine's clock and that of Redis differ: ids carry the one, events the other"
-        );
-    }
-    Ok(())
-}
-
-async fn refuse_eviction(connection: &mut Connection) -> Result<(), StoreError> {
-    let policies = infos(connection, "memory", "maxmemory_policy").await?;
-    let wrong = policies.into_iter().find(|policy| policy != "noeviction");
-    wrong.map_or(Ok(()), |policy| Err(LayoutError::Evicts { policy }.into()))
 }

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::shared::{Link, infos};
+use crate::info::ServerInfo;
+use crate::shared::Link;
 use crate::{Partition, Store, StoreError};
 
 /// How long a look at Redis' memory holds good.
@@ -54,8 +55,8 @@ pub struct MemoryUse {
 
 async fn used_memory(link: &Link) -> Result<u64, StoreError> {
     // Of a cluster, the fullest node is what matters.
-    let used = infos(&mut link.get(), "memory", "used_memory").await?;
-    let used = used.iter().filter_map(|text| text.parse().ok());
+    let info = ServerInfo::ask(&mut link.get(), Some("memory")).await?;
+    let used = info.of("used_memory").filter_map(|text| text.parse().ok());
     Ok(used.max().unwrap_or(0))
 }
 

@@ -1,6 +1,5 @@
 //! The shared connection: who hears how each call went, and takes a new one where the old one is of no more use.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -10,10 +9,8 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use tracing::{Instrument, Span};
 
-use crate::StoreError;
 use crate::error::is_misled;
 use crate::link::manager_config;
-use crate::reply::Reader;
 use crate::target::{Connection, Target};
 
 /// The histogram of calls to Redis, by script or command.
@@ -249,54 +246,5 @@ pub(crate) fn forgotten(result: Result<&Value, &RedisError>) -> bool {
         Ok(Value::ServerError(error)) => error.code() == "NOSCRIPT",
         Ok(_) => false,
         Err(error) => error.code() == Some("NOSCRIPT"),
-    }
-}
-
-/// A field of a section of `INFO`, which managed servers answer too, other than `CONFIG`: of each server that
-/// was asked, many in a cluster.
-pub(crate) async fn infos(
-    connection: &mut (impl ConnectionLike + Send),
-    section: &str,
-    field: &str,
-) -> Result<Vec<String>, StoreError> {
-    let mut cmd = redis::cmd("INFO");
-    cmd.arg(section);
-    let texts = info_texts(connection, &cmd).await?;
-    let found = texts.iter().filter_map(|text| field_of(text, field));
-    Ok(found.map(ToOwned::to_owned).collect())
-}
-
-/// Whether this user may not ask that.
-pub(crate) fn is_forbidden(error: &RedisError) -> bool {
-    error.code() == Some("NOPERM")
-}
-
-/// A field of what `INFO` says.
-pub(crate) fn field_of<'a>(info: &'a str, field: &str) -> Option<&'a str> {
-    let mut lines = info.lines();
-    let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    Some(value.trim())
-}
-
-/// What `INFO` says, by server, always in the same order; nothing where this user may not ask.
-pub(crate) async fn info_texts(
-    connection: &mut (impl ConnectionLike + Send),
-    cmd: &Cmd,
-) -> Result<Vec<String>, StoreError> {
-    let reader = Reader("INFO");
-    let value: Value = match cmd.query_async(connection).await {
-        Err(error) if is_forbidden(&error) => return Ok(Vec::new()),
-        answer => answer?,
-    };
-    match value {
-        // A cluster's nodes, each with its address.
-        Value::Map(nodes) => {
-            let texts = nodes
-                .into_iter()
-                .map(|(address, text)| Ok((reader.text(address)?, reader.text(text)?)));
-            let texts: Result<BTreeMap<String, String>, StoreError> = texts.collect();
-            Ok(texts?.into_values().collect())
-        }
-        text => Ok(vec![reader.text(text)?]),
     }
 }

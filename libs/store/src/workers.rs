@@ -3,9 +3,10 @@
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
+use crate::error::is_forbidden;
+use crate::info::field_of;
 use crate::reply::Reader;
 use crate::scripts::Script;
-use crate::shared::{field_of, is_forbidden};
 use crate::{Partition, StoreError, StreamSet};
 
 /// What a worker says of itself.

@@ -8,7 +8,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, get, post};
 use taskweir_domain::{DraftLimits, Redaction};
-use taskweir_runtime::access::ApiKeys;
+use taskweir_runtime::access::{ApiKeys, Limiter};
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError, Feeder, door, listen};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
@@ -32,6 +32,8 @@ pub struct Config {
     pub submit: DraftLimits,
     /// Who may do what, from `TASKWEIR_API_KEYS`.
     pub keys: ApiKeys,
+    /// Who has guessed secrets lately, by client as `TRUSTED_PROXIES` tells.
+    pub failures: Limiter,
     /// What is hidden of payloads and results, from `REDACT_FIELDS`.
     pub redaction: Redaction,
     /// Where a trace is looked at, with `{trace_id}` in it, from `TRACE_URL`.
@@ -52,6 +54,7 @@ impl Config {
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
             keys: ApiKeys::from_env(env)?,
+            failures: Limiter::from_env(env)?,
             redaction: taskweir_settings::redaction(env)?,
             trace_url: env.read("TRACE_URL", None, TRACE_URL_TAKES, |text| {
                 let url = text.starts_with("http://") || text.starts_with("https://");
@@ -83,7 +86,7 @@ impl Config {
             trace_url: self.trace_url.map(Into::into),
             store,
             submit: self.submit,
-            gate: Gate::new(self.keys, address.ip().is_loopback()),
+            gate: Gate::new(self.keys, self.failures, address.ip().is_loopback()),
         })
     }
 

@@ -41,10 +41,10 @@ impl Visitor {
 }
 
 impl Gate {
-    pub(crate) fn new(keys: ApiKeys, loopback: bool) -> Self {
+    pub(crate) fn new(keys: ApiKeys, failures: Limiter, loopback: bool) -> Self {
         Self {
             keys,
-            failures: Limiter::default(),
+            failures,
             loopback,
         }
     }

@@ -43,11 +43,7 @@ pub(crate) fn enter(
     request: &Request,
     Form(secret): Form<Secret>,
 ) -> Response {
-    let address = request
-        .remote_addr()
-        .as_socket_addr()
-        .map(std::net::SocketAddr::ip);
-    if state.gate.failures.is_barred(address) {
+    if state.gate.failures.bars(request) {
         return form(
             StatusCode::TOO_MANY_REQUESTS,
             Some("Too many wrong secrets came from here; wait a minute."),
@@ -59,7 +55,7 @@ pub(crate) fn enter(
             .with_header(header::SET_COOKIE, cookie)
             .into_response(),
         None => {
-            state.gate.failures.failed(address);
+            state.gate.failures.failed(request);
             form(StatusCode::UNAUTHORIZED, Some("No key has this secret."))
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusHandle;
 use poem::listener::TcpAcceptor;
 use taskweir_domain::{DraftLimits, Redaction};
-use taskweir_runtime::access::ApiKeys;
+use taskweir_runtime::access::{ApiKeys, Bearers, Limiter};
 use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
 use taskweir_runtime::{Env, EnvError, door, listen};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
@@ -26,8 +26,8 @@ pub struct Config {
     pub limits: Limits,
     /// Defaults and limits of submits.
     pub submit: DraftLimits,
-    /// Who may do what, from `TASKWEIR_API_KEYS`.
-    pub keys: ApiKeys,
+    /// Who may do what, from `TASKWEIR_API_KEYS` and `TRUSTED_PROXIES`.
+    pub bearers: Bearers,
     /// What is hidden in histories and the feed, from `REDACT_FIELDS`.
     pub redaction: Redaction,
     /// Where it listens, from `GATEWAY_ADDR`.
@@ -45,7 +45,7 @@ impl Config {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
-            keys: ApiKeys::from_env(env)?,
+            bearers: Bearers::new(ApiKeys::from_env(env)?, Limiter::from_env(env)?),
             redaction: taskweir_settings::redaction(env)?,
             listen: ListenAddress::from_env(env, "GATEWAY_ADDR", default)?,
         })
@@ -73,7 +73,7 @@ impl Config {
             store,
             submit: self.submit,
             metrics,
-            gate: Gate::new(self.keys),
+            gate: Gate::new(self.bearers),
         })
     }
 

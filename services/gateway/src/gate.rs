@@ -2,7 +2,7 @@
 
 use poem::Request;
 use poem::http::Method;
-use taskweir_runtime::access::{ApiKeys, Caller, Limiter, Role};
+use taskweir_runtime::access::{Bearers, Caller, Refusal, Role};
 use taskweir_runtime::listen::is_own;
 
 use crate::problem::ApiError;
@@ -10,8 +10,7 @@ use crate::problem::ApiError;
 /// Lets callers in by their keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
-    keys: ApiKeys,
-    failures: Limiter,
+    bearers: Bearers,
 }
 
 /// The role a call needs; `None`: probes and the documentation stay open.
@@ -29,11 +28,8 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
 }
 
 impl Gate {
-    pub(crate) fn new(keys: ApiKeys) -> Self {
-        Self {
-            keys,
-            failures: Limiter::default(),
-        }
+    pub(crate) const fn new(bearers: Bearers) -> Self {
+        Self { bearers }
     }
 
     /// Who calls, if they may.
@@ -41,35 +37,28 @@ impl Gate {
         let needed = needed(request.method(), request.uri().path());
         // A page of any site can have a browser send a request without a key, and a key it does not have.
         let changes = needed.is_some_and(|needed| needed > Role::Viewer);
-        if self.keys.is_empty() && changes && !is_own(request.headers()) {
+        if self.bearers.are_all() && changes && !is_own(request.headers()) {
             return Err(ApiError::forbidden(
                 "this was sent by a page of another site",
             ));
         }
-        let Some(needed) = needed.filter(|_| !self.keys.is_empty()) else {
+        let Some(needed) = needed else {
             return Ok(Caller::anonymous());
         };
-        let address = request
-            .remote_addr()
-            .as_socket_addr()
-            .map(std::net::SocketAddr::ip);
-        if self.failures.is_barred(address) {
-            return Err(ApiError::too_many_failures());
-        }
-        let header = request.header("authorization");
-        let Some(caller) = self.keys.bearer(header) else {
-            if header.is_some() {
-                self.failures.failed(address);
-            }
-            return Err(ApiError::unauthorized());
-        };
+        let caller = self
+            .bearers
+            .caller(request)
+            .map_err(|refusal| match refusal {
+                Refusal::Barred => ApiError::too_many_failures(),
+                Refusal::Unknown => ApiError::unauthorized(),
+            })?;
         if caller.role < needed {
             return Err(ApiError::forbidden(&format!(
                 "key {} is a {}; this takes a {needed} at least",
                 caller.name, caller.role
             )));
         }
-        Ok(caller.clone())
+        Ok(caller)
     }
 }
 

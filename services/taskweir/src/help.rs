@@ -79,7 +79,8 @@ macro_rules! listen {
             $default,
             "]\n",
             "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]
-  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]"
+  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]
+  TRUSTED_PROXIES           proxies in front, by whose X-Forwarded-For clients are told apart [0]"
         )
     };
 }
@@ -94,6 +95,7 @@ pub const DEV: &str = environment!(
     "  DASHBOARD_ADDR            [127.0.0.1:5001]",
     "  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]",
     "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]",
+    "  TRUSTED_PROXIES           proxies in front, by whose X-Forwarded-For clients are told apart [0]",
     "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
     traces!(),
     "  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]",

@@ -1,12 +1,12 @@
 //! Running one service as a process.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_runtime::access::ApiKeys;
 use taskweir_runtime::traces::Traces;
 use taskweir_runtime::{Env, Readiness, admin, lifecycle, telemetry};
-use taskweir_store::{Limits, Migrated, Store};
+use taskweir_store::{Limits, MigrateOptions, Migrated, RedisSettings, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -145,6 +145,29 @@ pub async fn store_for_upkeep() -> anyhow::Result<Store> {
     Ok(Store::connect(&taskweir_settings::redis(&env)?, Limits::default()).await?)
 }
 
+/// Longest wait of `migrate` for a Redis that is away or still reads its file.
+const MIGRATE_PATIENCE: Duration = Duration::from_mins(1);
+
+async fn migrate_waiting(
+    redis: &RedisSettings,
+    options: MigrateOptions,
+) -> Result<Migrated, StoreError> {
+    let began = Instant::now();
+    let mut said = false;
+    loop {
+        match taskweir_store::migrate(redis, options).await {
+            Err(error) if error.is_transient() && began.elapsed() < MIGRATE_PATIENCE => {
+                if !said {
+                    tracing::warn!(redis = %redis.address(), %error, "waiting for Redis, for a minute at most");
+                    said = true;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// Makes or upgrades the layout, and says so, as JSON where that is asked for.
 pub async fn migrate(json: bool) -> anyhow::Result<()> {
     let env = Env::process();
@@ -154,7 +177,7 @@ pub async fn migrate(json: bool) -> anyhow::Result<()> {
         from,
         to,
         partitions,
-    } = taskweir_store::migrate(&redis, taskweir_settings::migrate(&env)?).await?;
+    } = migrate_waiting(&redis, taskweir_settings::migrate(&env)?).await?;
     if json {
         say(&format!(
             "{}\n",

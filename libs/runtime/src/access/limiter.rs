@@ -1,9 +1,13 @@
 //! Rationing of failed sign-ins.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use poem::Request;
+
+use crate::{Env, EnvError};
 
 /// Failures an address may have within [`WINDOW`].
 const MAX_FAILURES: u32 = 10;
@@ -11,32 +15,97 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses remembered; beyond, those whose window has passed are forgotten.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// Counts failures per address.
-#[derive(Debug, Clone, Default)]
-pub struct Limiter(Arc<Mutex<Failures>>);
+/// Most proxies one behind the other.
+const MAX_PROXIES: usize = 8;
 
-/// How often an address failed, since when.
+/// Counts failures per address of a client.
+#[derive(Debug, Clone, Default)]
+pub struct Limiter {
+    failures: Arc<Mutex<Failures>>,
+    /// Proxies in front of us, each of which adds to `X-Forwarded-For` who called it.
+    proxies: usize,
+}
+
+/// How often an address failed, since when; all for whom there is no room under one.
 type Failures = HashMap<Option<IpAddr>, (u32, Instant)>;
 
+/// Whose failures count together: of IPv6 a whole /64, which is what one customer of a provider has.
+fn who(address: Option<IpAddr>) -> Option<IpAddr> {
+    let network = |v6: Ipv6Addr| Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX));
+    Some(match address?.to_canonical() {
+        IpAddr::V6(v6) if !v6.is_loopback() => network(v6).into(),
+        other => other,
+    })
+}
+
+/// An address as proxies write it, some with a port.
+fn read_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip()).ok();
+    text.parse().ok().or_else(with_port)
+}
+
 impl Limiter {
-    /// Whether an address has failed so often lately that it is not heard.
+    /// Reads `TRUSTED_PROXIES`: how many proxies stand one behind the other before this process.
+    ///
+    /// # Errors
+    /// It is no such number.
+    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+        let takes = "the number of proxies in front, 0 to 8";
+        let proxies = env.read("TRUSTED_PROXIES", 0, takes, |text| {
+            text.parse().ok().filter(|proxies| *proxies <= MAX_PROXIES)
+        })?;
+        Ok(Self {
+            failures: Arc::default(),
+            proxies,
+        })
+    }
+
+    /// Who sent a request, as far as those in front are trusted. What a client itself writes into the header stands
+    /// before what they add, and is not looked at.
+    fn client(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.remote_addr().as_socket_addr();
+        let peer = peer.map(SocketAddr::ip);
+        let headers = request.headers().get_all("x-forwarded-for").iter();
+        let added = headers
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.split(','));
+        let added: Vec<&str> = added.collect();
+        let first = added.len().checked_sub(self.proxies);
+        let told = first.and_then(|first| added.get(first));
+        told.and_then(|told| read_address(told)).or(peer)
+    }
+
+    /// Whether who sent this has failed so often lately that nobody there is heard.
     #[must_use]
-    pub fn is_barred(&self, address: Option<IpAddr>) -> bool {
-        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn bars(&self, request: &Request) -> bool {
+        self.is_barred(self.client(request))
+    }
+
+    /// Notes that a request bore a wrong secret.
+    pub fn failed(&self, request: &Request) {
+        self.note(self.client(request));
+    }
+
+    fn is_barred(&self, address: Option<IpAddr>) -> bool {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let who = who(address);
+        let known = failures.contains_key(&who) || failures.len() < MAX_ADDRESSES;
         failures
-            .get(&address)
+            .get(if known { &who } else { &None })
             .is_some_and(|(count, since)| *count >= MAX_FAILURES && since.elapsed() < WINDOW)
     }
 
-    /// Notes a failure.
-    pub fn failed(&self, address: Option<IpAddr>) {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= MAX_ADDRESSES {
+    fn note(&self, address: Option<IpAddr>) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut who = who(address);
+        if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&who) {
             failures.retain(|_, (_, since)| since.elapsed() < WINDOW);
+            if failures.len() >= MAX_ADDRESSES {
+                who = None;
+            }
         }
-        let (count, since) = failures
-            .entry(address)
-            .or_insert_with(|| (0, Instant::now()));
+        let (count, since) = failures.entry(who).or_insert_with(|| (0, Instant::now()));
         if since.elapsed() >= WINDOW {
             (*count, *since) = (0, Instant::now());
         }
@@ -46,7 +115,12 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
-    use super::{Limiter, MAX_FAILURES};
+    use std::net::Ipv4Addr;
+
+    use poem::Request;
+
+    use super::{Limiter, MAX_ADDRESSES, MAX_FAILURES};
+    use crate::Env;
 
     #[test]
     fn too_many_failures_bar_their_address_alone() {
@@ -54,9 +128,68 @@ mod tests {
         let (one, other) = ("192.0.2.1".parse().ok(), "192.0.2.2".parse().ok());
         for _ in 0..MAX_FAILURES {
             assert!(!limiter.is_barred(one));
-            limiter.failed(one);
+            limiter.note(one);
         }
         assert!(limiter.is_barred(one));
         assert!(!limiter.is_barred(other));
+    }
+
+    #[test]
+    fn one_network_of_ipv6_counts_as_one_and_a_mapped_address_as_itself() {
+        let limiter = Limiter::default();
+        for n in 0..MAX_FAILURES {
+            limiter.note(format!("2001:db8:1:2::{n:x}").parse().ok());
+            limiter.note(format!("::ffff:192.0.2.{n}").parse().ok());
+        }
+        assert!(limiter.is_barred("2001:db8:1:2:ffff::1".parse().ok()));
+        assert!(!limiter.is_barred("2001:db8:1:3::1".parse().ok()));
+        assert!(!limiter.is_barred("192.0.2.1".parse().ok()));
+    }
+
+    #[test]
+    fn whoever_has_many_addresses_is_barred_when_they_fill_the_memory() {
+        let limiter = Limiter::default();
+        let address = |n: u32| Some(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
+        let many = u32::try_from(MAX_ADDRESSES).unwrap();
+        for n in 0..many + MAX_FAILURES {
+            assert!(!limiter.is_barred(address(n)), "{n}");
+            limiter.note(address(n));
+        }
+        assert!(limiter.failures.lock().unwrap().len() <= MAX_ADDRESSES + 1);
+        assert!(limiter.is_barred(address(many + 1_000)));
+        assert!(
+            !limiter.is_barred(address(0)),
+            "it is known, and failed once"
+        );
+    }
+
+    #[test]
+    fn clients_behind_proxies_are_known_by_what_those_say() {
+        for (proxies, headers, client) in [
+            ("0", &["192.0.2.1"][..], None),
+            ("1", &["192.0.2.1"], Some("192.0.2.1")),
+            ("1", &["198.51.100.7, 192.0.2.1"], Some("192.0.2.1")),
+            ("1", &["198.51.100.7", "192.0.2.1:4711"], Some("192.0.2.1")),
+            (
+                "2",
+                &["198.51.100.7, 192.0.2.1 , 10.0.0.1"],
+                Some("192.0.2.1"),
+            ),
+            ("2", &["[2001:db8::1]:80,10.0.0.1"], Some("2001:db8::1")),
+            ("2", &["10.0.0.1"], None),
+            ("1", &["unknown"], None),
+            ("1", &[], None),
+        ] {
+            let env = Env::of([("TRUSTED_PROXIES", proxies)]);
+            let limiter = Limiter::from_env(&env).unwrap();
+            let mut request = Request::builder();
+            for header in headers {
+                request = request.header("x-forwarded-for", *header);
+            }
+            let client = client.map(|client| client.parse().unwrap());
+            assert_eq!(limiter.client(&request.finish()), client, "{headers:?}");
+        }
+        let wrong = Limiter::from_env(&Env::of([("TRUSTED_PROXIES", "10.0.0.0/8")]));
+        assert!(wrong.unwrap_err().to_string().contains("TRUSTED_PROXIES"));
     }
 }

@@ -169,3 +169,24 @@ async fn guessing_is_rationed() {
         "probes go on"
     );
 }
+
+#[tokio::test]
+async fn behind_a_proxy_one_client_that_guesses_bars_nobody_else() {
+    let env = [("TASKWEIR_API_KEYS", KEYS), ("TRUSTED_PROXIES", "1")];
+    let bench = Bench::with_env(1, &env).await;
+    // What the client claims comes first, and what the proxy adds last.
+    let status = async |secret: &str, forwarded: &str| {
+        let call = bench.call(Method::GET, "/tasks").bearer_auth(secret);
+        let call = call.header("x-forwarded-for", forwarded);
+        call.send().await.unwrap().status().as_u16()
+    };
+    for n in 0..10 {
+        let forwarded = format!("203.0.113.{n}, 192.0.2.1");
+        assert_eq!(status("wrong-wrong-wrong", &forwarded).await, 401);
+    }
+    assert_eq!(
+        status("eve-looks-only", "203.0.113.99, 192.0.2.1").await,
+        429
+    );
+    assert_eq!(status("eve-looks-only", "192.0.2.2").await, 200);
+}

@@ -178,7 +178,7 @@ fn the_exit_status_tells_refused_from_misused() {
 }
 
 /// Every variable that can be set to what it does not take, so.
-const NONSENSE: [(&str, &str); 33] = [
+const NONSENSE: [(&str, &str); 34] = [
     ("REDIS_URL", "nowhere"),
     ("TASKWEIR_PREFIX", "a b"),
     ("PARTITIONS", "many"),
@@ -193,6 +193,7 @@ const NONSENSE: [(&str, &str); 33] = [
     ("METRICS_ADDR", "x"),
     ("TASKWEIR_ALLOW_ANONYMOUS", "x"),
     ("TASKWEIR_API_KEYS", "x"),
+    ("TRUSTED_PROXIES", "x"),
     ("WORKER_CONCURRENCY", "x"),
     ("WORKER_QUEUES", "a b"),
     ("SHUTDOWN_GRACE", "x"),

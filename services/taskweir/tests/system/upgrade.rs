@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use taskweir_domain::Status;
 use taskweir_store::{MigrateOptions, RedisSettings, migrate};
-use taskweir_testkit::{TestRedis, eventually_within, free_port, partitions};
+use taskweir_testkit::{Persistence, TestRedis, eventually_within, free_port, partitions};
 
 use crate::audit::audit;
 use crate::fleet::{Fleet, Process, SERVICES, command};
@@ -198,4 +198,21 @@ async fn a_layout_that_has_left_the_program_behind_is_refused_and_left_alone() {
         assert_eq!(said.lines().last(), Some(why), "{name}: {said}");
     }
     assert_eq!(redis.cli(&["KEYS", "*"]), before);
+}
+
+#[tokio::test]
+async fn a_migration_waits_for_a_redis_that_reads_its_file() {
+    let mut redis = TestRedis::start_with(Persistence::Aof, &[]);
+    redis.kill_and_load_slowly().await;
+    let mut migrate = command(Path::new("/"));
+    migrate
+        .args(["migrate", "--json"])
+        .env("REDIS_URL", redis.url());
+    // It blocks this thread, and the server loads all the same.
+    let output = migrate.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("waiting for Redis"), "{said}");
+    let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(made["from"], 0);
 }
