@@ -5,7 +5,7 @@ mod feed;
 mod mix;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ pub struct LoadOptions {
     pub secret: Option<String>,
     /// Tasks to submit.
     pub count: u64,
-    /// Submits per second; as fast as may be where absent.
+    /// Submits per second; as fast as may be where absent. What is late for its turn counts from its turn on: a system
+    /// that stalls does not get fewer long answers for it (coordinated omission).
     pub rate: Option<f64>,
     /// Requests under way at once.
     pub connections: usize,
@@ -51,6 +52,13 @@ pub trait Progress: Send + Sync {
 
 /// Longest latency that is told apart, µs: an hour.
 const LONGEST_US: u64 = 3_600_000_000;
+
+/// Silence after which an answer is not waited for any longer.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Time without an end after which tasks are asked for one by one: the feed may have missed theirs.
+const LULL: Duration = Duration::from_secs(5);
+/// Tasks that are asked for in one go.
+const MAX_ASKED: usize = 1_000;
 
 /// Calls a gateway.
 #[derive(Clone)]
@@ -97,8 +105,8 @@ struct Tasks {
     accepted: HashMap<String, usize>,
     /// What was heard of tasks before their 202 had come.
     early: HashMap<String, Heard>,
-    ended: HashMap<String, u64>,
-    /// From the first event of a task to its end, by Redis' clock.
+    ended: HashSet<String>,
+    /// From the first event of a task to its end, by Redis' clock, of those whose events were heard.
     latencies_ms: Vec<u64>,
     unexpected: u64,
     errors: Vec<String>,
@@ -110,14 +118,18 @@ impl Tasks {
             self.early.insert(id.to_owned(), heard.clone());
             return;
         };
-        if self.ended.contains_key(id) {
+        if !self.ended.insert(id.to_owned()) {
             return;
         }
         if heard.status != mix.expected(*kind) {
             self.unexpected += 1;
         }
-        self.latencies_ms.push(heard.latency_ms);
-        self.ended.insert(id.to_owned(), heard.latency_ms);
+        self.latencies_ms.extend(heard.latency_ms);
+    }
+
+    fn not_ended(&self) -> Vec<String> {
+        let ids = self.accepted.keys().filter(|id| !self.ended.contains(*id));
+        ids.take(MAX_ASKED).cloned().collect()
     }
 }
 
@@ -137,6 +149,8 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
     let caller = Caller {
         http: reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
+            // The feed says something every few seconds, too.
+            .read_timeout(SILENCE)
             .build()?,
         base: options.base.trim_end_matches('/').to_owned(),
         secret: options.secret.clone(),
@@ -172,7 +186,7 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
     let submitting = began.elapsed();
     let deadline = Instant::now() + options.patience;
     let mut last = Instant::now();
-    let mut seen = 0;
+    let (mut seen, mut asked) = (0, Instant::now());
     loop {
         let (accepted, ended) = counts(&tasks);
         progress.show(accepted, ended);
@@ -181,6 +195,10 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
         }
         if ended >= accepted || Instant::now() > deadline {
             break;
+        }
+        if last.elapsed() > LULL && asked.elapsed() > LULL {
+            ask(&caller, &tasks, &options.mix).await;
+            asked = Instant::now();
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -193,6 +211,21 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
     Ok(report::of(
         options, &tasks, &submits, submitting, running, &before, &after,
     ))
+}
+
+/// Asks for tasks whose end was not heard.
+async fn ask(caller: &Caller, tasks: &Mutex<Tasks>, mix: &Mix) {
+    let missing = lock(tasks).not_ended();
+    for id in missing {
+        // What is not known there has not ended.
+        let Ok(task) = caller.json(&format!("/tasks/{id}")).await else {
+            continue;
+        };
+        if let Some(status) = task["status"].as_str().and_then(feed::end_of) {
+            let latency_ms = None;
+            lock(tasks).hear(mix, &id, &Heard { status, latency_ms });
+        }
+    }
 }
 
 fn counts(tasks: &Mutex<Tasks>) -> (u64, u64) {
@@ -211,8 +244,10 @@ async fn submit_all(
     let slots = Arc::new(Semaphore::new(options.connections.max(1)));
     let mut running = tokio::task::JoinSet::new();
     for number in 0..options.count {
-        if let Some(rate) = options.rate {
-            let due = began + Duration::from_secs_f64(number as f64 / rate);
+        let due = options
+            .rate
+            .map(|rate| began + Duration::from_secs_f64(number as f64 / rate));
+        if let Some(due) = due {
             tokio::time::sleep_until(due.into()).await;
         }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
@@ -223,7 +258,7 @@ async fn submit_all(
         task["queue"] = json!(options.queue);
         let (caller, shared, mix) = (caller.clone(), Arc::clone(tasks), options.mix.clone());
         running.spawn(async move {
-            let sent = Instant::now();
+            let sent = due.unwrap_or_else(Instant::now);
             let outcome = caller.submit(&task).await;
             let took = sent.elapsed();
             let mut tasks = lock(&shared);

@@ -4,17 +4,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::Caller;
 
+/// Pause before the feed is asked for once more.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// The end of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) status: &'static str,
-    /// From its first event to this one, ms by Redis' clock.
-    pub(crate) latency_ms: u64,
+    /// From its first event to this one, ms by Redis' clock; `None` where the first was not heard.
+    pub(crate) latency_ms: Option<u64>,
 }
 
 /// Events of a stream, as its bytes come.
@@ -58,9 +62,15 @@ pub(crate) async fn listen(
         if !last.is_empty() {
             call = call.header("Last-Event-ID", &last);
         }
-        if let Ok(mut answer) = call.send().await
-            && answer.status().is_success()
-        {
+        if let Ok(mut answer) = call.send().await {
+            if !answer.status().is_success() {
+                // A failover has put another log in its place, or it was cut: what comes from now on is heard at least.
+                if answer.status() == StatusCode::GONE {
+                    last.clear();
+                }
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
             ready.add_permits(1);
             let mut parser = Parser::default();
             while let Ok(Some(chunk)) = answer.chunk().await {
@@ -70,8 +80,15 @@ pub(crate) async fn listen(
                 }
             }
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// The status of a task, where it is one that nothing follows by itself.
+pub(crate) fn end_of(status: &str) -> Option<&'static str> {
+    ["completed", "failed", "cancelled", "expired"]
+        .into_iter()
+        .find(|end| *end == status)
 }
 
 fn tell(event: &Value, begun: &mut HashMap<String, u64>, hear: &impl Fn(&str, &Heard)) {
@@ -92,10 +109,10 @@ fn tell(event: &Value, begun: &mut HashMap<String, u64>, hear: &impl Fn(&str, &H
         "Expired" => "expired",
         _ => return,
     };
-    let from = begun.remove(task).unwrap_or(at);
+    let from = begun.remove(task);
     let heard = Heard {
         status,
-        latency_ms: at.saturating_sub(from),
+        latency_ms: from.map(|from| at.saturating_sub(from)),
     };
     hear(task, &heard);
 }
