@@ -14,7 +14,7 @@ dev: ## run the whole system with a private Redis in ./data (or the one of REDIS
 	@exec target/debug/taskweir dev
 
 # Packages whose tests make a layout: they run once more with several partitions.
-PARTITIONED := taskweir-store taskweir-worker taskweir-gateway taskweir-projector taskweir
+PARTITIONED := package(=taskweir-store) + package(=taskweir-worker) + package(=taskweir-gateway) + package(=taskweir-projector) + package(=taskweir)
 
 .PHONY: test
 test: ## install what tests need and run every test
@@ -23,11 +23,9 @@ test: ## install what tests need and run every test
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
 	$(CARGO) nextest run --workspace $(NEXTEST_FLAGS)
-	PARTITIONS=4 $(CARGO) nextest run $(PARTITIONED:%=-p %) $(NEXTEST_FLAGS) -E 'not (test(sabotage) + test(book::) + test(browser::) + test(pages::) + test(live::))'
-	@# On a node of a cluster, with scripts marked so that Redis refuses every key of another slot, declared or not. Such
-	@# nodes have no replicas by hand, and refuse marked scripts whole when memory is full.
-	TASKWEIR_SABOTAGE=strict-slots TEST_REDIS_CLUSTER=1 PARTITIONS=4 $(CARGO) nextest run -p taskweir-store $(NEXTEST_FLAGS) \
-		-E 'not (test(failover::) + test(durability::) + test(with_memory_full) + test(a_full_redis))'
+	@# By filters, not by -p: other packages would be built with other features, once more.
+	PARTITIONS=4 $(CARGO) nextest run --workspace $(NEXTEST_FLAGS) -E '($(PARTITIONED)) - (test(sabotage) + test(book::) + test(browser::) + test(pages::) + test(live::))'
+	@scripts/slots.sh
 
 .PHONY: lint
 lint: ## format, clippy, documentation, dependency guards, packages; all must be clean

@@ -1,5 +1,7 @@
 //! The load test against a gateway that behaves badly. A played one: the real one does it when Redis fails over.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use taskweir_loadtest::load::{self, LoadOptions, Progress};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
 
 struct Silent;
 
@@ -91,10 +94,12 @@ async fn played(asked: Asked) -> (String, Arc<Asked>) {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(asked);
     let shared = Arc::clone(&asked);
-    tokio::spawn(async move {
+    let serving = TaskTracker::new();
+    let calls = serving.clone();
+    serving.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let asked = Arc::clone(&shared);
-            tokio::spawn(async move { answer(&asked, stream).await });
+            calls.spawn(async move { answer(&asked, stream).await });
         }
     });
     (base, asked)

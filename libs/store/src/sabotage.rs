@@ -1,6 +1,9 @@
 //! Breaks scripts on purpose, so that tests can see that the checker finds it. Only debug builds listen
 //! to `TASKWEIR_SABOTAGE`; a release build has none of this.
 
+#[cfg(debug_assertions)]
+use std::{path::PathBuf, sync::LazyLock};
+
 /// A mutation of the scripts: a word, a piece of Lua, and what stands there instead.
 #[cfg(debug_assertions)]
 const MUTATIONS: [(&str, &str, &str); 6] = [
@@ -77,6 +80,26 @@ pub(crate) fn next_migrations() -> impl Iterator<Item = (&'static str, &'static 
 fn word() -> Option<String> {
     std::env::var("TASKWEIR_SABOTAGE").ok()
 }
+
+/// Notes that a script is called, by a file of its name in the directory of `TASKWEIR_SCRIPTS_CALLED`: so that tests can
+/// tell that they have called them all.
+#[cfg(debug_assertions)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no setting of the product: it exists in debug builds alone"
+)]
+pub(crate) fn note_call(script: &str) {
+    static NOTES: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os("TASKWEIR_SCRIPTS_CALLED").map(PathBuf::from));
+    if let Some(notes) = &*NOTES {
+        // Without its file the script counts as not called.
+        let _ = std::fs::write(notes.join(script), "");
+    }
+}
+
+/// Notes nothing.
+#[cfg(not(debug_assertions))]
+pub(crate) const fn note_call(_: &str) {}
 
 /// A script as it is wanted: sound, unless this is a debug build that was told otherwise.
 #[cfg(debug_assertions)]

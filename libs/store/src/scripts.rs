@@ -140,6 +140,7 @@ impl Script {
 
     /// A call of it; `fill` appends keys, then arguments.
     pub(crate) fn call(self, keys: usize, fill: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
+        sabotage::note_call(self.name());
         call("EVALSHA", self.hash(), keys, fill)
     }
 

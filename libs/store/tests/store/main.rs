@@ -25,5 +25,6 @@ mod reclaim;
 mod release;
 mod retention;
 mod start;
+mod strays;
 mod submit;
 mod views;
