@@ -1,9 +1,12 @@
 //! Why a call failed.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What a gateway says when it refuses (RFC 9457).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// The status in words.
     pub title: String,
@@ -11,6 +14,25 @@ pub struct Problem {
     pub status: u16,
     /// What happened and what helps.
     pub detail: String,
+    /// What it says besides, such as the `errors` of fields and `existing_id`.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            status,
+            title,
+            detail,
+            more,
+        } = self;
+        write!(f, "{status} {title}: {detail}")?;
+        match more.get("existing_id").and_then(Value::as_str) {
+            Some(id) => write!(f, ": {id}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a call failed.
@@ -31,7 +53,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// The gateway refused.
-    #[error("{} {}: {}", .0.status, .0.title, .0.detail)]
+    #[error("{0}")]
     Refused(Problem),
     /// Somebody answers who is no gateway.
     #[error("the answer (status {0}) is not one of a gateway: is something else at this address?")]
@@ -39,4 +61,17 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] reqwest::Error),
+}
+
+impl ClientError {
+    /// Whether the same call may succeed later without anybody's help; where an answer was lost, it may have
+    /// been done.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::Broken(_) => true,
+            Self::Refused(problem) => matches!(problem.status, 502..=504),
+            Self::Address(_) | Self::Secret | Self::Unreadable(_) => false,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! start and says which variable, which value, and what it takes.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -110,6 +111,21 @@ impl Env {
         Ok(Duration::from_secs_f64(seconds))
     }
 
+    /// A host by name or address, as it stands in a URL.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn host(&self, name: &str) -> Result<Option<String>, EnvError> {
+        let takes = "a host name or an address, without a port";
+        self.read(name, None, takes, |text| {
+            if let Ok(v6) = text.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+                return Some(Some(format!("[{v6}]")));
+            }
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            text.chars().all(plain).then(|| Some(text.to_owned()))
+        })
+    }
+
     /// A span of time such as `90s`, `15m`, `12h` or `7d`.
     ///
     /// # Errors
@@ -207,6 +223,24 @@ mod tests {
             error.to_string(),
             r#"WORKER_CONCURRENCY is "many"; it takes a whole number"#
         );
+    }
+
+    #[test]
+    fn hosts_are_read_as_urls_have_them() {
+        for (given, host) in [
+            ("redis", "redis"),
+            ("redis.task-queue.svc", "redis.task-queue.svc"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("::1", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(Env::of([("H", given)]).host("H"), Ok(Some(host.to_owned())));
+        }
+        for given in ["redis:6379", "redis://redis", "a b", "user@redis", "re/dis"] {
+            let error = Env::of([("H", given)]).host("H").unwrap_err().to_string();
+            assert!(error.starts_with("H is "), "{error}");
+        }
+        assert_eq!(Env::of([]).host("H"), Ok(None));
     }
 
     #[test]

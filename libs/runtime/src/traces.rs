@@ -50,7 +50,7 @@ impl Endpoint {
                 was_agent: false,
             }));
         }
-        let Some(host) = env.text("JAEGER_HOST") else {
+        let Some(host) = env.host("JAEGER_HOST")? else {
             return Ok(None);
         };
         let was_agent = port == AGENT_PORT;

@@ -33,24 +33,24 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
         },
     )?;
     let url = match env.text("REDIS_URL") {
-        Some(url) if FORMS.iter().any(|form| url.starts_with(form)) => url,
-        // The value may hold a password: it is not shown.
-        Some(_) => {
-            return Err(EnvError::Secret {
-                name: "REDIS_URL".to_owned(),
-                takes: "a URL such as redis://user:password@host:6379, or rediss:// for TLS"
-                    .to_owned(),
-            });
-        }
+        Some(url) => url,
         None => {
-            let host = env
-                .text("REDIS_HOST")
-                .unwrap_or_else(|| "localhost".to_owned());
+            let host = env.host("REDIS_HOST")?;
+            let host = host.unwrap_or_else(|| "localhost".to_owned());
             let port: u16 = env.parse("REDIS_PORT", 6379, "a port number")?;
             format!("redis://{host}:{port}")
         }
     };
-    Ok(RedisSettings { url, prefix })
+    let settings = RedisSettings { url, prefix };
+    let known = FORMS.iter().any(|form| settings.url.starts_with(form));
+    if known && settings.is_readable() {
+        return Ok(settings);
+    }
+    // The value may hold a password: it is not shown.
+    Err(EnvError::Secret {
+        name: "REDIS_URL".to_owned(),
+        takes: "a URL such as redis://user:password@host:6379, or rediss:// for TLS".to_owned(),
+    })
 }
 
 /// Reads `RETENTION`, `MAX_QUEUE_LENGTH`, `MEMORY_BUDGET` and `DURABILITY`.

@@ -75,6 +75,12 @@ impl RedisSettings {
         shown(&self.url)
     }
 
+    /// Whether the address can be understood; not whether somebody answers there.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.target().is_ok()
+    }
+
     pub(crate) fn target(&self) -> Result<Target, StoreError> {
         Ok(Target::read(&self.url)?)
     }

@@ -146,4 +146,23 @@ impl Partition {
         let position = last.and_then(|entry| entry.id.parse().ok());
         Ok((position.unwrap_or(Position::ZERO), length))
     }
+
+    /// Age of the event that follows a position, ms by Redis' clock; 0 where there is none.
+    pub(crate) async fn age_of_next(&self, after: Position) -> Result<u64, StoreError> {
+        let mut connection = self.link.get();
+        let (next, (seconds, micros)): (Value, (u64, u64)) = redis::pipe()
+            .cmd("XRANGE")
+            .arg(self.keys.log())
+            .arg(format!("({after}"))
+            .arg("+")
+            .arg("COUNT")
+            .arg(1)
+            .cmd("TIME")
+            .query_async(&mut connection)
+            .await?;
+        let next = Reader("log").entries(next)?.pop();
+        let next: Option<Position> = next.and_then(|entry| entry.id.parse().ok());
+        let now = seconds * 1_000 + micros / 1_000;
+        Ok(next.map_or(0, |next| now.saturating_sub(next.ms)))
+    }
 }

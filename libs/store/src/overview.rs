@@ -53,15 +53,8 @@ pub struct Lag {
     pub end: Position,
     /// Events between them.
     pub events: u64,
-}
-
-impl Lag {
-    /// Time between the latest event and the latest one the views have seen, ms.
-    #[must_use]
-    pub fn ms(&self) -> u64 {
-        self.end.ms.saturating_sub(self.checkpoint.ms.max(1))
-            * u64::from(self.checkpoint < self.end)
-    }
+    /// How long the oldest of them has waited to be seen, ms.
+    pub ms: u64,
 }
 
 impl Store {
@@ -172,7 +165,13 @@ impl Store {
             let seen = partition.totals().await?.events();
             let cut = partition.base_head().await?.totals.events();
             let (end, length) = partition.log_end().await?;
+            let ms = if checkpoint < end {
+                partition.age_of_next(checkpoint).await?
+            } else {
+                0
+            };
             Ok(Lag {
+                ms,
                 partition: partition.keys().partition(),
                 checkpoint,
                 end,

@@ -147,6 +147,7 @@ impl Store {
         if task.status() != Status::Failed {
             return Ok(DlqOutcome::NotDead(task.status()));
         }
+        let (kind, attempt) = (task.task_type, task.attempt);
         let action = DlqAction {
             id,
             queue: task.queue,
@@ -161,8 +162,15 @@ impl Store {
             Err(error) if error.is_transient() => act(&partition, verb, &action).await?,
             other => other?,
         };
-        if outcome == DlqOutcome::Done {
-            tracing::info!(task.id = %id, ?verb, actor = %action.actor.0, "dead letter taken");
+        match (outcome, verb) {
+            (DlqOutcome::Done, DlqVerb::Retry) => {
+                tracing::info!(task.id = %id, task.type = %kind, attempt, worker = "", reason = "taken back from the dead letters",
+                    actor = %action.actor.0, "🔄 REQUEUED");
+            }
+            (DlqOutcome::Done, DlqVerb::Remove) => {
+                tracing::info!(task.id = %id, task.type = %kind, attempt, actor = %action.actor.0, "dead letter removed");
+            }
+            _ => {}
         }
         Ok(outcome)
     }

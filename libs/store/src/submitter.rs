@@ -131,6 +131,8 @@ impl Submitter {
             .await?;
         if let SubmitOutcome::Accepted(_) | SubmitOutcome::Repeated(_) = outcome {
             keeper.reserved(id, idempotency).await?;
+        } else {
+            keeper.unreserve(id, idempotency).await?;
         }
         Ok((id, outcome))
     }

@@ -444,6 +444,7 @@ impl Fetcher {
         };
         let hand = Hand {
             stream,
+            task_type: work.task_type.clone(),
             entry,
             fence,
             lease_until: before + lane.config.lease,

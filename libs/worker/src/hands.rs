@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use taskweir_domain::{Fence, Holder, TaskId};
+use taskweir_domain::{Fence, Holder, TaskId, TaskType};
 use taskweir_store::{Beat, ProgressReport};
 use tokio::task::AbortHandle;
 
@@ -14,6 +14,7 @@ use crate::suspects::Right;
 /// A started attempt.
 pub(crate) struct Hand {
     pub(crate) stream: usize,
+    pub(crate) task_type: TaskType,
     pub(crate) entry: String,
     pub(crate) fence: Fence,
     /// By our own monotonic clock, counted from before the call that began or renewed the lease.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use taskweir_domain::{Event, ReleaseReason, Released, TaskId};
+use taskweir_domain::{Event, ReleaseReason, Released, TaskId, TaskType};
 use taskweir_store::{MAX_BATCH, ReleaseOutcome, Releasing};
 
 use crate::context::CancelReason;
@@ -85,9 +85,10 @@ async fn settle_until(fetcher: &mut Fetcher, instruments: &mut InstrumentSet, un
     }
 }
 
-fn releasing(id: TaskId, hand: Hand) -> Releasing {
+fn releasing(id: TaskId, hand: Hand) -> (Releasing, TaskType) {
     let Hand {
         stream,
+        task_type,
         fence,
         unique,
         cancelling,
@@ -98,21 +99,22 @@ fn releasing(id: TaskId, hand: Hand) -> Releasing {
         attempt: Some(fence.attempt),
         holder: Some(fence.holder.clone()),
     });
-    Releasing {
+    let releasing = Releasing {
         id,
         stream,
         fence,
         unique,
         cancelling,
         event,
-    }
+    };
+    (releasing, task_type)
 }
 
 /// Gives back every attempt that still runs and drops its handler.
 async fn release(fetcher: &mut Fetcher) {
     let lane = fetcher.lane.clone();
     let settlements = &fetcher.settlements;
-    let rest: Vec<Releasing> = lane
+    let rest: Vec<(Releasing, TaskType)> = lane
         .hands
         .lock()
         .extract_if(|key, _| !settlements.holds(key))
@@ -126,7 +128,8 @@ async fn release(fetcher: &mut Fetcher) {
     for batch in rest.chunks(MAX_BATCH) {
         let mut batch = batch.to_vec();
         while !batch.is_empty() {
-            let outcomes = match lane.partition.release(&lane.streams, &batch).await {
+            let releases: Vec<Releasing> = batch.iter().map(|(task, _)| task.clone()).collect();
+            let outcomes = match lane.partition.release(&lane.streams, &releases).await {
                 Ok(outcomes) => outcomes,
                 Err(error) if error.is_transient() => {
                     tokio::time::sleep(PAUSE).await;
@@ -138,12 +141,20 @@ async fn release(fetcher: &mut Fetcher) {
                 }
             };
             let mut again = Vec::new();
-            for (task, outcome) in batch.into_iter().zip(outcomes) {
-                if outcome == ReleaseOutcome::Changed {
-                    let cancelling = !task.cancelling;
-                    again.push(Releasing { cancelling, ..task });
-                } else {
-                    tracing::info!(task.id = %task.id, attempt = task.fence.attempt, ?outcome, "given back at shutdown");
+            for ((task, kind), outcome) in batch.into_iter().zip(outcomes) {
+                let (id, attempt, cancelling) = (task.id, task.fence.attempt, task.cancelling);
+                match outcome {
+                    ReleaseOutcome::Changed => {
+                        let cancelling = !cancelling;
+                        again.push((Releasing { cancelling, ..task }, kind));
+                    }
+                    ReleaseOutcome::Done | ReleaseOutcome::Repeated if !cancelling => {
+                        tracing::info!(task.id = %id, task.type = %kind, attempt, worker = %lane.config.id,
+                            reason = "shutdown", "🔄 REQUEUED");
+                    }
+                    _ => {
+                        tracing::info!(task.id = %id, task.type = %kind, attempt, ?outcome, "let go at shutdown");
+                    }
                 }
             }
             batch = again;

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Lane;
 use crate::metrics;
 
-const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+/// Twice in the second within which a handler hears of a cancel.
+const PRESENCE_EVERY: Duration = Duration::from_millis(500);
 /// Presence calls between two looks for parked tasks.
-const UNPARK_EVERY: u32 = 5;
+const UNPARK_EVERY: u32 = 10;
 /// An entry of ours that no hand holds for so long came with a reply that was lost.
 pub(crate) const LOST_REPLY_MS: u64 = 1_500;
 
@@ -110,7 +111,7 @@ pub(crate) async fn say_present(lane: &Lane, handled: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// Says every second that the worker lives, passes progress on, and looks for parked tasks.
+/// Says twice a second that the worker lives, passes progress on, and looks for parked tasks.
 pub(crate) async fn presence(lane: Lane, done: CancellationToken) {
     let mut handled = Vec::new();
     let mut turns = 0;

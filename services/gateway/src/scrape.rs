@@ -68,7 +68,7 @@ async fn set(store: &Store) -> Result<(), StoreError> {
     for lag in store.lags().await? {
         let partition = lag.partition.0.to_string();
         metrics::gauge!(LAG_EVENTS, "partition" => partition.clone()).set(lag.events as f64);
-        metrics::gauge!(LAG_SECONDS, "partition" => partition).set(lag.ms() as f64 / 1_000.0);
+        metrics::gauge!(LAG_SECONDS, "partition" => partition).set(lag.ms as f64 / 1_000.0);
     }
     if let Some(verified) = store.verified().await? {
         metrics::gauge!(VERIFY_DIFFERENCES).set(verified.differences as f64);

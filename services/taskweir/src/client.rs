@@ -4,6 +4,8 @@ mod bulk;
 mod table;
 mod watch;
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use taskweir_client::Client;
 use taskweir_runtime::Env;
@@ -22,17 +24,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
     let client = Client::new(&base, env.text("TASKWEIR_API_KEY").as_deref())
         .map_err(|error| Misuse(format!("TASKWEIR_URL: {error}")))?;
     let (answer, show): (Value, fn(&Value)) = match command {
-        ClientCommand::Submit(mut submit) => {
-            // A word is always sent, so that what a lost answer hides is not submitted twice.
-            let key = submit
-                .idempotency_key
-                .take()
-                .unwrap_or_else(taskweir_store::entropy::nonce);
-            (
-                client.submit(&request(*submit)?, &key).await?,
-                table::accepted,
-            )
-        }
+        ClientCommand::Submit(submit) => (submitted(&client, *submit).await?, table::accepted),
         ClientCommand::Cancel(target) => match &target.id {
             Some(id) => (client.cancel(id).await?, table::accepted),
             None => (bulk::cancel(&client, *target).await?, table::operation),
@@ -81,6 +73,34 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         show(&answer);
     }
     Ok(())
+}
+
+/// Tries of a submit, and the pause between two.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Submits under a key, drawn where none is given, so that what a lost answer hides is not submitted twice: neither
+/// by us nor by who is told the key.
+async fn submitted(client: &Client, mut submit: Submit) -> anyhow::Result<Value> {
+    let key = submit.idempotency_key.take();
+    let key = key.unwrap_or_else(taskweir_store::entropy::nonce);
+    let task = request(submit)?;
+    let mut tries = 1;
+    loop {
+        match client.submit(&task, &key).await {
+            Err(error) if error.is_transient() && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) if error.is_transient() => {
+                let again = format!(
+                    "not known to be submitted; once more with --idempotency-key {key} is safe"
+                );
+                return Err(anyhow::Error::new(error).context(again));
+            }
+            ended => return Ok(ended?),
+        }
+    }
 }
 
 /// A call about dead letters, and how its answer is shown.

@@ -27,10 +27,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let json = cli.json;
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("taskweir: {error:#}");
+            output::tell(&error, json);
             let misuse = error.is::<output::Misuse>();
             ExitCode::from(if misuse { 2 } else { 1 })
         }

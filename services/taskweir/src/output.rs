@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use taskweir_client::ClientError;
 
 /// Prints to standard output. A reader that has gone (`| head`) is no error.
 pub fn say(text: &str) {
@@ -21,6 +22,22 @@ pub fn has_colour() -> bool {
 /// Prints an answer as JSON.
 pub fn say_json(answer: &Value) {
     say(&format!("{answer:#}\n"));
+}
+
+/// Tells on standard error why a command failed: in words, or as JSON, then with all that the gateway said.
+pub fn tell(error: &anyhow::Error, json: bool) {
+    if !json {
+        eprintln!("taskweir: {error:#}");
+        return;
+    }
+    let problem = error.downcast_ref::<ClientError>();
+    let told = match problem {
+        Some(ClientError::Refused(problem)) => {
+            json!({ "error": format!("{error:#}"), "problem": problem })
+        }
+        _ => json!({ "error": format!("{error:#}") }),
+    };
+    eprintln!("{told}");
 }
 
 /// The command line was used wrongly: exit status 2.

@@ -7,4 +7,4 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f', now) .. ' ' .. ARGV[2])
 for i = 3, #ARGV do redis.call('LREM', KEYS[3], 1, ARGV[i]) end
-return {redis.call('LRANGE', KEYS[3], 0, 99), redis.call('HGETALL', KEYS[4])}
+return {redis.call('LRANGE', KEYS[3], 0, 999), redis.call('HGETALL', KEYS[4])}

@@ -15,10 +15,21 @@ local log, due, tick, meta, expiry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local queues, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local out, length = {}, {}
 for q = 1, queues do redis.call('HSETNX', meta, 'queue:' .. ARGV[2 + q], '1') end
+-- Entries that no worker holds.
+local function waiting(stream)
+  local count = redis.call('XLEN', stream)
+  if count == 0 then return 0 end
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    for i = 1, #group, 2 do
+      if group[i] == 'pending' then count = count - group[i + 1] end
+    end
+  end
+  return math.max(0, count)
+end
 local function is_full(q)
   if most == 0 then return false end
   if not length[q] then
-    length[q] = redis.call('XLEN', KEYS[3 + 3 * q]) + redis.call('XLEN', KEYS[4 + 3 * q]) + redis.call('XLEN', KEYS[5 + 3 * q])
+    length[q] = waiting(KEYS[3 + 3 * q]) + waiting(KEYS[4 + 3 * q]) + waiting(KEYS[5 + 3 * q])
       + parked_in(meta, ARGV[2 + q])
   end
   return length[q] >= most

@@ -253,6 +253,15 @@ impl Partition {
         self.keep_key(id, idempotency, "after").await.map(drop)
     }
 
+    /// Frees an idempotency key that was held for a task that was then refused: the same key may come with
+    /// another body.
+    ///
+    /// # Errors
+    /// Redis is away. The same call again is safe.
+    pub async fn unreserve(&self, id: TaskId, idempotency: &Idempotency) -> Result<(), StoreError> {
+        self.keep_key(id, idempotency, "refused").await.map(drop)
+    }
+
     async fn keep_key(
         &self,
         id: TaskId,

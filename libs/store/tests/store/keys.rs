@@ -358,3 +358,51 @@ async fn a_full_queue_takes_no_more_and_drains() {
     bench.complete(&running).await;
     assert!(matches!(one().await, SubmitOutcome::Accepted(_)));
 }
+
+#[tokio::test]
+async fn a_refused_submit_leaves_its_idempotency_key_free() {
+    for partitions in [1, 4] {
+        let bench = Bench::with_partitions(partitions).await;
+        let submitter = Submitter::new(&bench.store);
+        submit(&bench, &submitter, Some("taken"), None).await;
+        for n in 0..8 {
+            let word = format!("k{n}");
+            // Some keys are kept in the partition of the unique key, and some in another.
+            let refused = submit(&bench, &submitter, Some("taken"), key(&word, "one")).await;
+            assert!(
+                matches!(refused.1, SubmitOutcome::Duplicate(_)),
+                "{refused:?}"
+            );
+            let unique = format!("u{n}");
+            let other = submit(&bench, &submitter, Some(&unique), key(&word, "two")).await;
+            assert!(
+                matches!(other.1, SubmitOutcome::Accepted(_)),
+                "{partitions} partitions: {other:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_workers_run_fills_no_queue() {
+    let limits = taskweir_store::Limits {
+        max_queue_length: 2 * taskweir_testkit::partitions(),
+        ..Default::default()
+    };
+    let bench = Bench::limited(limits).await;
+    let one = async || {
+        let submission = Submission {
+            id: bench.mint(),
+            spec: bench.spec(),
+            idempotency: None,
+        };
+        bench.partition.submit(&[submission]).await.unwrap()[0]
+    };
+    for _ in 0..2 {
+        assert!(matches!(one().await, SubmitOutcome::Accepted(_)));
+    }
+    assert_eq!(one().await, SubmitOutcome::Full);
+    bench.run("w").await;
+    assert!(matches!(one().await, SubmitOutcome::Accepted(_)));
+    assert_eq!(one().await, SubmitOutcome::Full);
+}

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use taskweir_domain::{Position, Status};
 use taskweir_store::{Applied, Counter, Delta, Filter, Most, Swapped};
+use taskweir_testkit::eventually;
 
 use crate::bench::Bench;
 
@@ -147,4 +148,24 @@ async fn views_are_swapped_once_and_only_from_where_both_were_expected() {
     assert!(fresh.view_keys().await.unwrap().is_empty());
     assert_eq!(swap(end, end).await, Swapped::Gone, "the repeat");
     assert_eq!(live.totals().await.unwrap(), totals);
+}
+
+#[tokio::test]
+async fn views_are_as_far_behind_as_the_oldest_event_that_they_have_not_seen() {
+    let bench = Bench::new().await;
+    let lag = async || {
+        let mut lags = bench.store.lags().await.unwrap();
+        lags.retain(|lag| lag.partition == bench.partition.keys().partition());
+        lags[0]
+    };
+    assert_eq!((lag().await.events, lag().await.ms), (0, 0));
+    bench.submit().await;
+    // Nothing else happens, and it grows.
+    let first = lag().await;
+    assert_eq!(first.events, 1);
+    assert!(first.ms < 60_000, "{first:?}");
+    eventually("it waits", async || {
+        (lag().await.ms >= first.ms + 20).then_some(())
+    })
+    .await;
 }

@@ -90,7 +90,7 @@ pub(crate) async fn overview_page(
         .iter()
         .filter(|worker| worker.is_active(now_ms))
         .count();
-    let lag_ms = lags.iter().map(taskweir_store::Lag::ms).max().unwrap_or(0);
+    let lag_ms = lags.iter().map(|lag| lag.ms).max().unwrap_or(0);
     let completed = per_minute(&past, |totals| totals.of_event(EventType::Completed));
     let failing = per_minute(&past, |totals| {
         totals.of_event(EventType::AttemptFailed) + totals.of_event(EventType::DeadLettered)

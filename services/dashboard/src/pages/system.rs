@@ -87,7 +87,7 @@ pub(crate) async fn system_page(
                             td.num { (lag.partition.0) } td.num { (grouped(*length)) } td.num { (bytes(*size)) }
                             td.mono { @if base.ms == 0 { "the first event" } @else { (base) } }
                             td.mono { (lag.end) } td.mono { (lag.checkpoint) }
-                            td.num { (grouped(lag.events)) " events, " (span(lag.ms())) }
+                            td.num { (grouped(lag.events)) " events, " (span(lag.ms)) }
                         }
                     }
                 }

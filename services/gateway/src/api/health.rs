@@ -98,7 +98,7 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
         .iter()
         .filter(|worker| worker.is_active(now_ms))
         .collect();
-    let lag_ms = lags.iter().map(taskweir_store::Lag::ms).max().unwrap_or(0);
+    let lag_ms = lags.iter().map(|lag| lag.ms).max().unwrap_or(0);
     let mut troubles = Vec::new();
     if active.is_empty() {
         troubles.push("no worker is active".to_owned());
@@ -178,7 +178,6 @@ impl Health {
     async fn health(&self, Data(state): Data<&State>) -> Result<HealthResponse, ApiError> {
         let why = match tokio::time::timeout(PATIENCE, look(&state.store)).await {
             Ok(Ok(answer)) => return Ok(HealthResponse::Up(Json(answer))),
-            Ok(Err(error)) if !error.is_transient() => return Err(error.into()),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "Redis does not answer".to_owned(),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use poem::Request;
 use poem_openapi::payload::Json;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Object};
@@ -295,6 +296,17 @@ fn idempotency(
         ));
     }
     Ok(Some(Idempotency::new(&caller.name, key, body)))
+}
+
+/// Refuses a key on a batch: taken without a word, it would promise that a repeat makes nothing.
+pub(super) fn refuse_key(request: &Request) -> Result<(), ApiError> {
+    if request.headers().contains_key("idempotency-key") {
+        return Err(ApiError::field(
+            "Idempotency-Key",
+            "is of one task: give each task of a batch that must not be made twice a unique_key, or submit them one by one",
+        ));
+    }
+    Ok(())
 }
 
 /// The texts of the tasks of a batch.

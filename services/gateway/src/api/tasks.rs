@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
@@ -185,14 +186,17 @@ impl Tasks {
 
     /// Submit up to 1,000 tasks
     ///
-    /// Each is taken or refused by itself; a bad one harms no other.
+    /// Each is taken or refused by itself; a bad one harms no other. An `Idempotency-Key` is refused, for it is of one
+    /// task: what must not be made twice has a `unique_key`.
     #[oai(path = "/tasks/batch", method = "post", operation_id = "submit_batch")]
     async fn submit_batch(
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        request: &Request,
         body: JsonText<BatchRequest>,
     ) -> Result<BatchResponse, ApiError> {
+        submit::refuse_key(request)?;
         submit::batch(state, caller, &body.text).await
     }
 

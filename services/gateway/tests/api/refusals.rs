@@ -68,6 +68,14 @@ async fn each_kind_of_bad_input_is_told_apart() {
     ] {
         problem(bench.post("/tasks/batch", body).await, 422).await;
     }
+    // A key on a batch would promise what a batch does not keep.
+    let keyed = bench
+        .call(Method::POST, "/tasks/batch")
+        .header("content-type", "application/json")
+        .header("idempotency-key", "k")
+        .body(r#"{"tasks":[{"type":"a"}]}"#);
+    let refused = problem(keyed.send().await.unwrap(), 422).await;
+    assert_eq!(refused["errors"][0]["field"], "Idempotency-Key");
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ impl Server {
         let status = match asked.split(' ').nth(1) {
             Some("/good") => "200 OK".to_owned(),
             Some("/busy") => "503 Busy".to_owned(),
+            Some("/often") => "429 Too Many Requests".to_owned(),
             Some("/moved") => format!("302 Found\r\nlocation: {moved}"),
             _ => "404 Not Found".to_owned(),
         };
@@ -141,6 +142,14 @@ async fn the_http_type_calls_hosts_that_are_allowed_and_no_others() {
             "the host answered 503",
             2,
         ),
+        // Too many for now are not too many for ever.
+        (
+            format!("http://{host}/often"),
+            "default",
+            "Http429",
+            "the host answered 429",
+            2,
+        ),
         // An allowed host does not lead to another one.
         (
             format!("http://{host}/moved"),
@@ -159,6 +168,6 @@ async fn the_http_type_calls_hosts_that_are_allowed_and_no_others() {
             "{url}"
         );
     }
-    assert_eq!(allowed.heard().len(), 6, "{:?}", allowed.heard());
+    assert_eq!(allowed.heard().len(), 8, "{:?}", allowed.heard());
     assert_eq!(other.heard(), [] as [String; 0]);
 }

@@ -189,3 +189,63 @@ async fn the_scheduler_tells_of_tasks_whose_worker_fell_silent() {
         );
     }
 }
+
+/// A task that runs on elsewhere is requeued, whoever sees to it.
+#[tokio::test]
+async fn what_a_shutdown_or_a_person_gives_back_is_requeued() {
+    let fleet = Fleet::start("10").await;
+    let dir = tempfile::tempdir().unwrap();
+    let env = [("LOG_FORMAT", "json"), ("SHUTDOWN_GRACE", "0")];
+    let (worker, written) = logging(&fleet, dir.path(), "worker", &env);
+    let asleep = fleet
+        .submit(&json!({ "type": "sleep", "data": { "seconds": 60, "note": SECRET } }))
+        .await;
+    fleet
+        .reaches(&asleep, "processing", Duration::from_secs(20))
+        .await;
+    assert!(worker.stop().await.success());
+    let requeued = |path: &Path, id: &str| {
+        let of = |line: &Value| line["task.id"] == *id && line["message"] == "🔄 REQUEUED";
+        let found: Vec<Value> = lines(path).into_iter().filter(of).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.into_iter().next().unwrap()
+    };
+    let line = requeued(&written, &asleep);
+    assert_eq!(
+        (&line["reason"], &line["task.type"], &line["attempt"]),
+        (&"shutdown".into(), &"sleep".into(), &1.into())
+    );
+    assert!(!line["worker"].as_str().unwrap().is_empty());
+    let (worker, _) = logging(&fleet, dir.path(), "worker", &[]);
+    let dead = fleet
+        .submit(&json!({ "type": "fail", "data": { "fatal": true } }))
+        .await;
+    fleet
+        .reaches(&dead, "failed", Duration::from_secs(20))
+        .await;
+    assert!(worker.stop().await.success());
+    // By a gateway whose log is at hand.
+    let port = taskweir_testkit::free_port();
+    let address = format!("127.0.0.1:{port}");
+    let path = dir.path().join("gateway");
+    let mut command = crate::fleet::command(dir.path());
+    command
+        .arg("gateway")
+        .env("REDIS_URL", fleet.redis.url())
+        .env("GATEWAY_ADDR", &address);
+    command
+        .env("LOG_FORMAT", "json")
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&path).unwrap());
+    let gateway = Process::of(command.spawn().unwrap());
+    let client = reqwest::Client::new();
+    let retry = format!("http://{address}/dlq/failed-tasks/{dead}/retry");
+    taskweir_testkit::eventually("it is taken back", async || {
+        let answer = client.post(&retry).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+    assert!(gateway.stop().await.success());
+    let line = requeued(&path, &dead);
+    assert_eq!((&line["attempt"], &line["worker"]), (&1.into(), &"".into()));
+}

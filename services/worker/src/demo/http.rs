@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use taskweir_worker::{Context, Handler, TaskError};
@@ -30,7 +31,11 @@ impl Http {
         // An allowed host must not lead elsewhere by a redirect.
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
         Self {
-            allowed,
+            // As URLs have them.
+            allowed: allowed
+                .into_iter()
+                .map(|host| host.to_lowercase())
+                .collect(),
             client: client.build().unwrap_or_default(),
         }
     }
@@ -78,7 +83,9 @@ impl Handler for Http {
             return Ok(json!({ "status": status }));
         }
         let error = format!("the host answered {status}");
-        if sent.status().is_client_error() {
+        // Too slow and too many are of this moment; the rest of 4xx says the same next time.
+        let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        if sent.status().is_client_error() && !passes.contains(&sent.status()) {
             return Err(TaskError::fatal(error).class(format!("Http{status}")));
         }
         Err(TaskError::retry(error).class(format!("Http{status}")))
