@@ -273,6 +273,14 @@ for path in sys.argv[3:]:
         secret = by[("Secret", "taskweir")]["stringData"]["REDIS_URL"]
         expect(secret == "redis://redis:6379", f"{path}: REDIS_URL is {secret}")
 
+# The workflow calls nothing but targets of the Makefile.
+targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.M))
+jobs = yaml.safe_load(open(".github/workflows/ci.yml"))["jobs"]
+for run in (step["run"] for job in jobs.values() for step in job["steps"] if "run" in step):
+    make, _, target = run.partition(" ")
+    expect(make == "make" and target in targets, f"the workflow runs {run!r}, which is no target of the Makefile")
+expect({"make lint", "make test"} <= {step.get("run") for step in jobs["test"]["steps"]}, "the workflow does not test")
+
 for trouble in troubles:
     print(f"check-manifests: {trouble}", file=sys.stderr)
 sys.exit(1 if troubles else 0)

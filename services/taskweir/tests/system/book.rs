@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use taskweir_testkit::free_port;
+
 use crate::dev::Dev;
 use crate::readme::{blocks, is_as_shown};
 
@@ -45,6 +47,19 @@ fn every_page_is_in_the_book_and_every_link_leads_somewhere() {
     }
 }
 
+/// The Redis into which the book restores a backup.
+struct Restored(u16);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        let port = self.0.to_string();
+        let mut stop = std::process::Command::new("redis-cli");
+        stop.args(["-p", &port, "SHUTDOWN", "NOSAVE"]);
+        // Where it never came up there is nothing to stop.
+        let _ = stop.output();
+    }
+}
+
 #[tokio::test]
 async fn every_command_of_the_book_gives_what_is_shown() {
     let dev = Dev::new();
@@ -59,9 +74,13 @@ async fn every_command_of_the_book_gives_what_is_shown() {
         program.parent().unwrap().display(),
         path.to_str().unwrap()
     );
+    let (redis_port, restored) = (dev.redis_port(), Restored(free_port()));
     let run = |page: &str, shell: &str, shown: &str| {
         assert!(!shown.is_empty(), "{page}: what does it print? {shell}");
-        let shell = shell.replace("localhost:8000", &format!("127.0.0.1:{}", dev.gateway));
+        let shell = shell
+            .replace("localhost:8000", &format!("127.0.0.1:{}", dev.gateway))
+            .replace("-p 6390", &format!("-p {}", redis_port))
+            .replace("6399", &restored.0.to_string());
         let output = std::process::Command::new("bash")
             .args(["-euo", "pipefail", "-c", &shell])
             .current_dir(dev.dir.path())
@@ -86,7 +105,7 @@ async fn every_command_of_the_book_gives_what_is_shown() {
     let (after, during): (Vec<_>, Vec<_>) = texts
         .iter()
         .flat_map(|(page, blocks)| blocks.iter().map(move |block| (page, block)))
-        .partition(|(_, (shell, _))| shell.contains("redis-check-aof"));
+        .partition(|(_, (shell, _))| shell.starts_with("redis-check-aof"));
     assert!(during.len() >= 10 && after.len() == 1);
     for (page, (shell, shown)) in during {
         run(page, shell, shown);

@@ -6,13 +6,7 @@ use crate::dev::Dev;
 
 /// The part of the README that is walked through.
 fn walk(readme: &str) -> &str {
-    readme
-        .split("## A walk with curl")
-        .nth(1)
-        .unwrap()
-        .split("The same from the command line:")
-        .next()
-        .unwrap()
+    readme.split("## A walk with curl").nth(1).unwrap()
 }
 
 /// Shell blocks of a text, each with the output shown below it.
