@@ -21,6 +21,8 @@ pub(crate) const WORKERS: &str = "active_workers_total";
 pub(crate) const LAG_EVENTS: &str = "projection_lag_events";
 pub(crate) const LAG_SECONDS: &str = "projection_lag_seconds";
 pub(crate) const STREAM_BYTES: &str = "stream_bytes";
+pub(crate) const LEDGER: &str = "taskweir_ledger_difference";
+pub(crate) const STARTED_TWICE: &str = "taskweir_tasks_started_twice";
 pub(crate) const LOG_REWINDS: &str = "taskweir_log_rewinds_total";
 
 /// Gives the gateway's metrics their help texts.
@@ -43,12 +45,20 @@ pub fn describe() {
     describe_gauge!(LAG_EVENTS, "Events the views have not seen yet.");
     describe_gauge!(
         LAG_SECONDS,
-        "Time between the latest event and the latest one the views have seen."
+        "How long the oldest event that the views have not seen has waited."
     );
     describe_counter!(
         LOG_REWINDS,
         Unit::Count,
         "Times that a log was found without the end it had had, as after a failover."
+    );
+    describe_gauge!(
+        LEDGER,
+        "Tasks ever submitted less those of every status: 0, or tasks are missing."
+    );
+    describe_gauge!(
+        STARTED_TWICE,
+        "Tasks that were started more than once, ever."
     );
     describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
     describe_gauge!(
@@ -82,7 +92,7 @@ pub fn describe() {
 }
 
 /// Gauges about the system, which are as old as the latest look at Redis.
-pub(crate) const OF_THE_SYSTEM: [&str; 16] = [
+pub(crate) const OF_THE_SYSTEM: [&str; 18] = [
     REDIS_MEMORY,
     REDIS_LIMIT,
     MALFORMED,
@@ -96,6 +106,8 @@ pub(crate) const OF_THE_SYSTEM: [&str; 16] = [
     PENDING,
     OLDEST,
     WORKERS,
+    LEDGER,
+    STARTED_TWICE,
     LAG_EVENTS,
     LAG_SECONDS,
     STREAM_BYTES,

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use taskweir_domain::Status;
+use taskweir_domain::{EventType, Status};
 use taskweir_store::{Store, StoreError};
 
 use crate::metrics::{
-    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, MALFORMED, OF_THE_SYSTEM, OLDEST, OPERATIONS,
-    PARKED, PAUSED, PENDING, REDIS_LIMIT, REDIS_MEMORY, REDIS_UP, STREAM_BYTES, VERIFY_DIFFERENCES,
-    VERIFY_TIME, WORKERS,
+    BY_STATUS, IN_DLQ, LAG_EVENTS, LAG_SECONDS, LEDGER, MALFORMED, OF_THE_SYSTEM, OLDEST,
+    OPERATIONS, PARKED, PAUSED, PENDING, REDIS_LIMIT, REDIS_MEMORY, REDIS_UP, STARTED_TWICE,
+    STREAM_BYTES, VERIFY_DIFFERENCES, VERIFY_TIME, WORKERS,
 };
 
 /// A scrape that takes longer is answered without these gauges.
@@ -40,6 +40,9 @@ pub(crate) fn without_system(text: &str) -> String {
 
 async fn set(store: &Store) -> Result<(), StoreError> {
     let totals = store.totals().await?;
+    let submitted = totals.of_event(EventType::Submitted) as f64;
+    metrics::gauge!(LEDGER).set(submitted - totals.counts.values().sum::<u64>() as f64);
+    metrics::gauge!(STARTED_TWICE).set(totals.started_twice() as f64);
     let (workers, now_ms) = store.workers().await?;
     let queues = store.queues(&totals).await?;
     for (queue, overview) in &queues {

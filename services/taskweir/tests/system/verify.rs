@@ -118,12 +118,17 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         told.contains(&id) && told.contains("ready:default:high"),
         "{told}"
     );
-    let metrics = fleet.http.get(format!("{}/metrics", fleet.base)).send();
-    let metrics = metrics.await.unwrap().text().await.unwrap();
-    assert!(
-        metrics.contains("taskweir_verify_differences 1"),
-        "{metrics}"
-    );
+    let says = async |line: &str| {
+        let metrics = fleet.http.get(format!("{}/metrics", fleet.base)).send();
+        let metrics = metrics.await.unwrap().text().await.unwrap();
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    };
+    says("taskweir_verify_differences 1").await;
+    // What was submitted is somewhere, or the ledger says how many are not.
+    says("taskweir_ledger_difference 0").await;
+    by_hand(&fleet, &["HINCRBY", &totals, "Submitted|default", "1"]);
+    says("taskweir_ledger_difference 1").await;
+    by_hand(&fleet, &["HINCRBY", &totals, "Submitted|default", "-1"]);
     by_hand(&fleet, &["XDEL", &ready, &entry]);
     assert_eq!(verify(&fleet).0, 0);
     by_hand(&fleet, &["DEL", &keys_of(&delayed).task(later)]);
