@@ -170,14 +170,37 @@ impl Filter {
 /// A sorted list of members over several sorted sets, newest first.
 struct Scan {
     sources: Vec<String>,
-    /// Members looked at per round trip and source.
+    /// Most members given at once.
     chunk: usize,
+    /// Members asked of each source in the next round trip.
+    share: usize,
     /// The member to go on below; `None` = from the newest.
     below: Option<String>,
     floor: Option<String>,
 }
 
+/// Fewest members that a source is asked for.
+const MIN_SHARE: usize = 8;
+
 impl Scan {
+    /// Each source is first asked for twice its share: many rarely hold the same number each, and where one holds
+    /// them all, what is asked doubles from round trip to round trip.
+    fn new(
+        sources: Vec<String>,
+        chunk: usize,
+        below: Option<String>,
+        floor: Option<String>,
+    ) -> Self {
+        let share = 2 * chunk / sources.len().max(1);
+        Self {
+            share: share.clamp(MIN_SHARE.min(chunk), chunk),
+            sources,
+            chunk,
+            below,
+            floor,
+        }
+    }
+
     /// The next members over all sources, newest first.
     async fn next(&mut self, partition: &Partition) -> Result<Vec<String>, StoreError> {
         if self.sources.is_empty() {
@@ -194,11 +217,16 @@ impl Scan {
         let mut pipe = redis::pipe();
         for key in &self.sources {
             pipe.cmd("ZREVRANGEBYLEX").arg(key).arg(&max).arg(&min);
-            pipe.arg("LIMIT").arg(0).arg(self.chunk);
+            pipe.arg("LIMIT").arg(0).arg(self.share);
         }
         let mut connection = partition.link.get();
         let found: Vec<Vec<String>> = pipe.query_async(&mut connection).await?;
+        // What a source gave in full may go on below its last: nothing older than the newest such last is known whole.
+        let full = found.iter().filter(|found| found.len() == self.share);
+        let horizon = full.filter_map(|found| found.last()).max().cloned();
+        self.share = (self.share * 2).min(self.chunk);
         let mut members: Vec<String> = found.into_iter().flatten().collect();
+        members.retain(|member| horizon.as_ref().is_none_or(|horizon| member >= horizon));
         members.sort_unstable_by(|a, b| b.cmp(a));
         members.dedup();
         members.truncate(self.chunk);
@@ -244,17 +272,13 @@ impl Partition {
             below = Some(below.map_or(above.clone(), |member| member.min(above)));
             floor = Some(floor.map_or(id.clone(), |member| member.max(id)));
         }
-        let scan = Scan {
-            sources,
-            // Where every member of the indexes passes, no more are needed than are shown.
-            chunk: if filter.is_counted() {
-                most.items.clamp(1, CHUNK)
-            } else {
-                CHUNK
-            },
-            below,
-            floor,
+        // Where every member of the indexes passes, no more are needed than are shown.
+        let chunk = if filter.is_counted() {
+            most.items.clamp(1, CHUNK)
+        } else {
+            CHUNK
         };
+        let scan = Scan::new(sources, chunk, below, floor);
         self.page(filter, scan, most, |member| {
             Some((member.parse().ok()?, None))
         })
@@ -283,12 +307,8 @@ impl Partition {
             let ceiling = edge(ms);
             below = Some(below.map_or(ceiling.clone(), |member| member.min(ceiling)));
         }
-        let scan = Scan {
-            sources: vec![self.keys.dead()],
-            chunk: CHUNK,
-            below,
-            floor: filter.failed_after_ms.map(edge),
-        };
+        let floor = filter.failed_after_ms.map(edge);
+        let scan = Scan::new(vec![self.keys.dead()], CHUNK, below, floor);
         self.page(&filter, scan, most, |member| {
             let (ms, id) = member.split_once(':')?;
             Some((id.parse().ok()?, ms.parse().ok()))

@@ -169,3 +169,54 @@ async fn views_are_as_far_behind_as_the_oldest_event_that_they_have_not_seen() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn pages_over_many_indexes_are_whole_however_uneven_those_are() {
+    let bench = Bench::new().await;
+    let mut delta = Delta::new(keys(&bench));
+    let mut ids = Vec::new();
+    for number in 0..300 {
+        let id = bench.submit().await;
+        // One index has most of them, and those in a row; the others have a few each.
+        let index = if (100..280).contains(&number) {
+            0
+        } else {
+            number % 40
+        };
+        let counter = Counter {
+            task_type: format!("t{index}"),
+            ..group(Status::Pending)
+        };
+        delta.place(id, &counter, true);
+        ids.push(id);
+    }
+    let end = bench.partition.log_end().await.unwrap().0;
+    let applied = bench.partition.apply(Position::ZERO, end, &delta).await;
+    assert_eq!(applied.unwrap(), Applied::Done);
+    ids.sort();
+    ids.reverse();
+    for (limit, text) in [
+        (1, None),
+        (7, None),
+        (100, None),
+        (500, None),
+        (60, Some("work")),
+    ] {
+        let filter = Filter {
+            text: text.map(ToOwned::to_owned),
+            ..Filter::default()
+        };
+        let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+        loop {
+            let page = bench.store.list(&filter, cursor.as_deref(), limit).await;
+            let page = page.unwrap();
+            assert!(page.items.len() <= limit);
+            seen.extend(page.items.iter().map(|item| item.id));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, ids, "pages of {limit}, {text:?}");
+    }
+}
