@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
-use crate::{Json, RetryPolicy, RetryPolicyError, TaskSpec, parse_rfc3339_ms};
+use crate::fit::{self, MAX_TIMEOUT_SECONDS, MAX_WAIT_SECONDS};
+use crate::{Json, RetryPolicy, TaskSpec, parse_rfc3339_ms};
 
 /// A field of a request that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -36,15 +37,6 @@ impl Default for Limits {
         }
     }
 }
-
-const MAX_LABELS: usize = 16;
-const MAX_LABEL_KEY: usize = 64;
-const MAX_UNIQUE_KEY: usize = 256;
-const MAX_LABEL_VALUE: usize = 256;
-/// Ten years, seconds: later than any task should wait, and safe in ms arithmetic.
-const MAX_WAIT_SECONDS: f64 = 315_360_000.0;
-/// Thirty days, seconds.
-const MAX_TIMEOUT_SECONDS: f64 = 2_592_000.0;
 
 type Fields = BTreeMap<String, Json>;
 
@@ -180,31 +172,14 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
 
 fn data(reader: &mut Reader, max: usize) -> Json {
     let data = reader.fields.remove("data").unwrap_or_else(Json::null);
-    let text = data.as_str();
-    if text.len() > max {
-        reader.error(
-            "data",
-            format!(
-                "is {} bytes; at most {max} are taken: store it elsewhere and pass its address",
-                text.len()
-            ),
-        );
-    }
-    // What a scan for JSON lets through and no reader takes: a lone surrogate, a number beyond every
-    // range, nesting without end.
-    if serde_json::from_str::<serde_json::Value>(text).is_err() {
-        reader.error(
-            "data",
-            "holds something no reader takes: an escape that is no character, a number out of range, or more than 127 levels",
-        );
-    }
+    reader.errors.extend(fit::of_data(data.as_str(), max));
     data
 }
 
 fn unique_key(reader: &mut Reader) -> Option<String> {
     let key: String = reader.take("unique_key", "a string")?;
-    if key.is_empty() || key.len() > MAX_UNIQUE_KEY {
-        reader.error("unique_key", format!("takes 1 to {MAX_UNIQUE_KEY} bytes"));
+    if let Some(fault) = fit::of_unique_key(&key) {
+        reader.errors.push(fault);
         return None;
     }
     Some(key)
@@ -241,11 +216,7 @@ fn retry(reader: &mut Reader, defaults: RetryPolicy) -> RetryPolicy {
     match policy.checked() {
         Ok(policy) => policy,
         Err(error) => {
-            let field = match error {
-                RetryPolicyError::MaxRetries => error.field().to_owned(),
-                _ => format!("retry.{}", error.field()),
-            };
-            reader.error(&field, error.to_string());
+            reader.errors.push(fit::of_retry(error));
             defaults
         }
     }
@@ -255,23 +226,6 @@ fn labels(reader: &mut Reader) -> BTreeMap<String, String> {
     let labels: BTreeMap<String, String> = reader
         .take("labels", "an object of strings")
         .unwrap_or_default();
-    if labels.len() > MAX_LABELS {
-        reader.error("labels", format!("may hold at most {MAX_LABELS} labels"));
-    }
-    for (key, value) in &labels {
-        let readable = |text: &str| !text.chars().any(char::is_control);
-        if key.is_empty() || key.len() > MAX_LABEL_KEY || key.contains('=') || !readable(key) {
-            reader.error(
-                "labels",
-                format!("names take 1 to {MAX_LABEL_KEY} printable bytes without '='"),
-            );
-        }
-        if value.len() > MAX_LABEL_VALUE || !readable(value) {
-            reader.error(
-                &format!("labels.{key}"),
-                format!("takes at most {MAX_LABEL_VALUE} printable bytes"),
-            );
-        }
-    }
+    reader.errors.extend(fit::of_labels(&labels));
     labels
 }

@@ -6,6 +6,7 @@ mod detail;
 mod draft;
 mod event;
 mod evolve;
+mod fit;
 mod id;
 mod json;
 mod name;

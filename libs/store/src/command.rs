@@ -1,9 +1,11 @@
 //! What people do to tasks and queues, over all partitions and until it is done.
 
+use std::collections::BTreeMap;
+
 use taskweir_domain::{Actor, Command, Position, QueueName, Rejection, Status, TaskId, decide};
 
 use crate::ops::{CancelOutcome, Cancellation, Pause, PauseOutcome};
-use crate::{Store, StoreError, entropy};
+use crate::{Partition, Store, StoreError, entropy};
 
 /// What became of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,61 +70,97 @@ impl Store {
     /// a crash in between is repaired by [`Store::repair_pauses`].
     ///
     /// # Errors
-    /// Redis is away.
+    /// Redis is away, or the server of one partition is: the others know of it then.
     pub async fn pause(
         &self,
         queue: &QueueName,
         paused: bool,
         actor: &Actor,
     ) -> Result<(), StoreError> {
-        let nonce = entropy::nonce();
-        let mut epoch = None;
-        for partition in self.partitions() {
-            let pause = [Pause {
+        let mut partitions = self.partitions();
+        let first = partitions.remove(0);
+        for _ in 0..2 {
+            let mut pause = Pause {
                 queue: queue.clone(),
                 paused,
-                nonce: nonce.clone(),
-                epoch,
+                nonce: entropy::nonce(),
+                epoch: None,
                 actor: actor.clone(),
-            }];
-            let outcomes = match partition.pause(&pause).await {
-                Err(error) if error.is_transient() => partition.pause(&pause).await?,
-                other => other?,
             };
-            if epoch.is_none() {
-                epoch = match outcomes.first() {
-                    Some(PauseOutcome::Done(at) | PauseOutcome::Repeated(at)) => Some(*at),
-                    // It is so already: the others are made to agree by the repair.
-                    _ => return self.repair_pauses().await,
-                };
+            if let Some(epoch) = pause_in(&first, &pause).await? {
+                pause.epoch = Some(epoch);
+                let mut missed = None;
+                for partition in &partitions {
+                    missed = pause_in(partition, &pause).await.err().or(missed);
+                }
+                return missed.map_or(Ok(()), Err);
+            }
+            // It is so already in partition 0. Another may know of a later decision, which a failover took from
+            // that one: then it learns of it, and decides once more.
+            self.repair_pauses().await?;
+            if first.queue_flags().await?.paused.contains_key(queue) == paused {
+                return Ok(());
             }
         }
-        Ok(())
+        Err(StoreError::reply(
+            "pause",
+            "partition 0 does not keep what it is told",
+        ))
     }
 
-    /// Makes every partition agree with partition 0 on which queues are paused.
+    /// Makes every partition agree with the latest decision that any of them knows of, on which queues are paused.
     ///
     /// # Errors
-    /// Redis is away.
+    /// Redis is away, or the server of one partition is: the others agree then.
     pub async fn repair_pauses(&self) -> Result<(), StoreError> {
-        let mut partitions = self.partitions();
-        let first = partitions.remove(0).queue_flags().await?;
-        for partition in partitions {
-            let flags = partition.queue_flags().await?;
-            let behind = |queue: &&QueueName| first.epochs.get(*queue) > flags.epochs.get(*queue);
-            let behind: Vec<QueueName> = first.epochs.keys().filter(behind).cloned().collect();
-            for queue in behind {
-                let epoch: Option<Position> = first.epochs.get(&queue).copied();
+        let mut missed = None;
+        let mut known = Vec::new();
+        let mut latest: BTreeMap<QueueName, (Position, bool)> = BTreeMap::new();
+        for partition in self.partitions() {
+            let flags = match partition.queue_flags().await {
+                Ok(flags) => flags,
+                Err(error) => {
+                    missed = Some(error);
+                    continue;
+                }
+            };
+            for (queue, epoch) in &flags.epochs {
+                let told = (*epoch, flags.paused.contains_key(queue));
+                let entry = latest.entry(queue.clone()).or_insert(told);
+                if *epoch > entry.0 {
+                    *entry = told;
+                }
+            }
+            known.push((partition, flags));
+        }
+        for (partition, flags) in known {
+            for (queue, (epoch, paused)) in &latest {
+                if flags.epochs.get(queue).is_some_and(|known| known >= epoch) {
+                    continue;
+                }
                 let pause = Pause {
-                    paused: first.paused.contains_key(&queue),
+                    queue: queue.clone(),
+                    paused: *paused,
                     nonce: entropy::nonce(),
-                    epoch,
+                    epoch: Some(*epoch),
                     actor: Actor("scheduler".to_owned()),
-                    queue,
                 };
-                partition.pause(&[pause]).await?;
+                missed = pause_in(&partition, &pause).await.err().or(missed);
             }
         }
-        Ok(())
+        missed.map_or(Ok(()), Err)
     }
+}
+
+/// Pauses or resumes in one partition, once more where the reply was lost; its epoch, or `None` where it is so already.
+async fn pause_in(partition: &Partition, pause: &Pause) -> Result<Option<Position>, StoreError> {
+    let pause = std::slice::from_ref(pause);
+    let outcomes = match partition.pause(pause).await {
+        Err(error) if error.is_transient() => partition.pause(pause).await?,
+        other => other?,
+    };
+    Ok(match outcomes.first() {
+        Some(PauseOutcome::Done(at) | PauseOutcome::Repeated(at)) => Some(*at),
+        _ => None,
+    })
 }

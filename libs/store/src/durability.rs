@@ -71,6 +71,11 @@ impl Durability {
         !matches!(self, Self::Aof)
     }
 
+    /// Whether a server's disk is waited for.
+    pub(crate) const fn needs_disk(self) -> bool {
+        matches!(self, Self::Fsync(_))
+    }
+
     /// What Redis is asked besides its own answer.
     fn command(self) -> Option<Cmd> {
         let limit = u64::try_from(LIMIT.as_millis()).unwrap_or(0);
@@ -98,7 +103,7 @@ impl Durability {
 
     /// Whether the servers can do it.
     pub(crate) fn check(self, info: &ServerInfo) -> Result<(), LayoutError> {
-        if !matches!(self, Self::Fsync(_)) {
+        if !self.needs_disk() {
             return Ok(());
         }
         // Of a cluster, every node must be able to.

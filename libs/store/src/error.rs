@@ -97,6 +97,14 @@ pub(crate) fn is_misled(error: &RedisError) -> bool {
 /// there, a script of somebody else runs too long.
 const UNWELL: [&str; 3] = ["MISCONF", "NOREPLICAS", "BUSY"];
 
+/// Inside a script of Redis 6.2 the code is part of the message.
+fn is_unwell(error: &RedisError) -> bool {
+    let text = error.to_string();
+    let within = |code: &str| text.contains(&format!("-{code} "));
+    error.code().is_some_and(|code| UNWELL.contains(&code))
+        || UNWELL.iter().any(|code| within(code))
+}
+
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         if error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed") {
@@ -118,9 +126,9 @@ impl From<RedisError> for StoreError {
                         | ServerErrorKind::TryAgain
                         | ServerErrorKind::Moved
                         | ServerErrorKind::Ask
-                ) || error.code().is_some_and(|code| UNWELL.contains(&code))
+                ) || is_unwell(&error)
             }
-            _ => error.is_io_error() || error.is_timeout() || error.is_connection_dropped(),
+            _ => error.is_io_error() || is_unwell(&error),
         };
         if away || is_misled(&error) || error.is_timeout() || error.is_connection_dropped() {
             Self::Unavailable(error)

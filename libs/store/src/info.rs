@@ -30,7 +30,7 @@ impl ServerInfo {
             .query_async(connection)
             .await;
         let value = match answer {
-            Err(error) if is_forbidden(&error) => return Ok(Self(Vec::new())),
+            Err(error) if is_forbidden(&error) => return Ok(Self::none()),
             answer => answer?,
         };
         let Value::Map(nodes) = value else {
@@ -42,6 +42,11 @@ impl ServerInfo {
             .map(|(address, text)| Ok((reader.text(address)?, reader.text(text)?)));
         let texts: Result<BTreeMap<String, String>, StoreError> = texts.collect();
         Ok(Self(texts?.into_values().collect()))
+    }
+
+    /// Of no server.
+    pub(crate) const fn none() -> Self {
+        Self(Vec::new())
     }
 
     /// Whether nobody said anything.

@@ -191,7 +191,18 @@ impl Store {
     pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
         let target = settings.target()?;
         let (mut connection, address) = target.connect().await?;
-        let info = ServerInfo::ask(&mut connection, None).await?;
+        let info = match ServerInfo::ask(&mut connection, None).await {
+            // Of a cluster, a primary that is away must not keep us from the others.
+            Err(error)
+                if error.is_transient()
+                    && target.is_cluster()
+                    && !limits.durability.needs_disk() =>
+            {
+                tracing::warn!(%error, "not every primary answers: what they keep is not checked");
+                ServerInfo::none()
+            }
+            info => info?,
+        };
         info.refuse_eviction()?;
         info.warn();
         warn_of_clocks(&mut connection).await?;

@@ -107,6 +107,11 @@ fn prepare_tls(info: &ConnectionInfo) {
 }
 
 impl Target {
+    /// Whether there are several primaries.
+    pub(crate) const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(..))
+    }
+
     /// Reads `redis://…`, `redis+cluster://host:port,host:port`, or
     /// `redis+sentinel://host:port,host:port/service`; each with `rediss` for TLS. User and password are those of the
     /// servers; Sentinels have their own, as `?sentinel_user=…&sentinel_password=…` behind the service, and are asked

@@ -52,7 +52,13 @@ impl Attempt {
         let began = Instant::now();
         let result = match &self.payload {
             Err(error) => Some(Err(error.clone())),
-            Ok(payload) => self.guarded(payload).instrument(self.span.clone()).await,
+            Ok(payload) => {
+                // Once more around it: a handler that is dropped, late or without its lease, may panic even then, and
+                // who holds its task must hear that it has ended.
+                let guarded = AssertUnwindSafe(self.guarded(payload)).catch_unwind();
+                let ended = guarded.instrument(self.span.clone()).await;
+                ended.unwrap_or_else(|panic| Some(Err(panicked(panic.as_ref()))))
+            }
         };
         let trace = taskweir_trace::of(&self.span);
         match &result {
@@ -88,9 +94,7 @@ impl Attempt {
         };
         tokio::select! {
             biased;
-            outcome = running => Some(outcome.unwrap_or_else(|panic| {
-                Err(TaskError::of_kind(ErrorKind::Panic, panic_message(panic.as_ref())))
-            })),
+            outcome = running => Some(outcome.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
             () = timeout => {
                 self.context.cancel.fire(CancelReason::Timeout);
                 let limit = self.task.limits.timeout_ms.unwrap_or(0);
@@ -105,6 +109,10 @@ impl Attempt {
         self.context.cancel.lease_lost().await;
         tokio::time::sleep(LOST_GRACE).await;
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> TaskError {
+    TaskError::of_kind(ErrorKind::Panic, panic_message(panic))
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

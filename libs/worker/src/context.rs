@@ -90,8 +90,8 @@ impl Context {
         self.fence.attempt
     }
 
-    /// A word that no other attempt of any task has: with it, handlers can fence their own side
-    /// effects.
+    /// A word that no other attempt of this task has: with it and the task's id, handlers can fence their own side
+    /// effects. Other tasks may have the same.
     #[must_use]
     pub fn holder(&self) -> &str {
         self.fence.holder.as_str()

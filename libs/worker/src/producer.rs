@@ -18,8 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const IN_FLIGHT: usize = 4;
 
 /// Why a task was not taken; nothing of it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// A field is none that every reader of the log can take.
+    #[error("{field} {message}")]
+    Invalid {
+        /// The field, as HTTP names it.
+        field: String,
+        /// What it takes.
+        message: String,
+    },
     /// Another task that has not ended holds its unique key.
     #[error("task {0} holds the unique key")]
     Duplicate(TaskId),
@@ -76,7 +84,7 @@ impl Producer {
         Ok(Self::connect_with(&redis, limits, defaults).await?)
     }
 
-    /// Connects, without limits and with the documented defaults, whatever the environment says.
+    /// Connects, without limits but that of a payload and with the documented defaults, whatever the environment says.
     ///
     /// # Errors
     /// Redis is away, or its layout is not usable.
@@ -114,7 +122,7 @@ impl Producer {
     /// # Errors
     /// It was refused, or Redis is away for long or out of memory.
     pub async fn submit(&self, spec: TaskSpec) -> Result<TaskId, SubmitError> {
-        let submission = self.submission(spec);
+        let submission = self.submission(spec)?;
         let id = submission.id;
         let mut outcomes = self.send(&[submission], id.partition()).await?;
         match outcomes.pop().flatten() {
@@ -139,7 +147,13 @@ impl Producer {
         let mut batches: Vec<(PartitionIndex, Batch)> = Vec::new();
         let mut open: BTreeMap<PartitionIndex, Batch> = BTreeMap::new();
         for (index, spec) in specs.into_iter().enumerate() {
-            let submission = self.submission(spec);
+            let submission = match self.submission(spec) {
+                Ok(submission) => submission,
+                Err(refusal) => {
+                    results.push(Err(refusal));
+                    continue;
+                }
+            };
             let id = submission.id;
             results.push(Ok(id));
             let batch = open.entry(id.partition()).or_default();
@@ -166,15 +180,21 @@ impl Producer {
         Ok(results)
     }
 
-    fn submission(&self, mut spec: TaskSpec) -> Submission {
+    fn submission(&self, spec: TaskSpec) -> Result<Submission, Refusal> {
+        let mut spec = spec
+            .checked(&self.defaults)
+            .map_err(|fault| Refusal::Invalid {
+                field: fault.field,
+                message: fault.message,
+            })?;
         if spec.trace.is_none() {
             spec.trace = taskweir_trace::current();
         }
-        Submission {
+        Ok(Submission {
             id: self.store.mint_for(&spec),
             spec,
             idempotency: None,
-        }
+        })
     }
 
     /// Sends a batch until its outcome is known: the ids are minted, so a repeat is harmless. Gives what was refused.

@@ -48,15 +48,16 @@ impl Settlements {
             .any(|settlement| same(&settlement.ended))
     }
 
-    /// Takes an ended attempt; one without a result is only let go of.
+    /// Takes an ended attempt; one that lost its lease and came to nothing is only let go of.
     pub(crate) fn add(&mut self, lane: &Lane, ended: Ended) {
-        if ended.result.is_none() {
+        if ended.result.is_none() || stopped_for(lane, &ended, CancelReason::LeaseLost) {
             tracing::warn!(task.id = %ended.id, task.type = %ended.task.task_type, attempt = ended.fence.attempt,
-                "dropped: its lease was lost");
+                "its lease was lost: it is redelivered");
             lane.hands.let_go(ended.id, &ended.fence);
             return;
         }
-        if gave_in(lane, &ended) {
+        // It stays in its hand and is given back with the others.
+        if stopped_for(lane, &ended, CancelReason::Shutdown) {
             return;
         }
         let key = (ended.id, ended.fence.holder.clone());
@@ -139,10 +140,9 @@ impl Settlements {
     }
 }
 
-/// Whether a handler stopped because the worker does. That is no failure: the attempt stays in its
-/// hand and is given back with the others.
-fn gave_in(lane: &Lane, ended: &Ended) -> bool {
-    let told = |hand: &Hand| hand.cancel.reason() == Some(CancelReason::Shutdown);
+/// Whether a handler stopped because it was told to. That is no failure of its task, and costs none of its retries.
+fn stopped_for(lane: &Lane, ended: &Ended, reason: CancelReason) -> bool {
+    let told = |hand: &Hand| hand.cancel.reason() == Some(reason);
     let key = (ended.id, ended.fence.holder.clone());
     let asked = lane.hands.lock().get(&key).is_some_and(told);
     asked && matches!(&ended.result, Some(Err(error)) if !error.is_fatal())

@@ -35,12 +35,16 @@ pub(crate) async fn drain(fetcher: &mut Fetcher) {
         lane.hands.fire_all(CancelReason::Shutdown);
         settle_until(fetcher, &mut instruments, Instant::now() + LAST_CALL).await;
     }
-    let last_words = tokio::time::timeout(LAST_WORDS, async {
-        settle_rest(fetcher, &mut instruments).await;
+    // What cannot be told must not keep the rest from being given back.
+    let until = tokio::time::Instant::now() + LAST_WORDS;
+    let settled = tokio::time::timeout(LAST_WORDS / 2, settle_rest(fetcher, &mut instruments));
+    let settled = settled.await.is_ok();
+    let given_back = tokio::time::timeout_at(until, async {
         release(fetcher).await;
         upkeep::give_back_unknown(&lane, 0).await.ok();
     });
-    if last_words.await.is_err() {
+    let given_back = given_back.await.is_ok();
+    if !settled || !given_back {
         tracing::warn!(worker = %lane.config.id, "Redis is away: what was held is redelivered when its lease has passed");
     }
 }

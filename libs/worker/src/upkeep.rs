@@ -57,7 +57,12 @@ async fn renew(lane: &Lane) -> Result<(), StoreError> {
         let call = lane
             .partition
             .heartbeat(&lane.streams, &lane.config.id, batch);
-        for (beat, state) in batch.iter().zip(call.await?) {
+        // An answer that is swallowed must not hold up the beats of other leases, nor the next try.
+        let Ok(states) = tokio::time::timeout(lane.config.lease / 3, call).await else {
+            tracing::debug!("a heartbeat is not answered");
+            continue;
+        };
+        for (beat, state) in batch.iter().zip(states?) {
             if state == HeartbeatState::Lost {
                 lane.hands.lose(beat.id, &beat.fence);
                 continue;

@@ -206,6 +206,9 @@ impl Worker {
     /// The layout is not usable, or Redis refuses for good. Redis being away is waited out.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
         let handlers = Handle::current();
+        // Whoever drops this future stops the worker, which would go on alone on its thread.
+        let stop = stop.child_token();
+        let _stops = stop.clone().drop_guard();
         let (done, finished) = oneshot::channel();
         let engine = std::thread::Builder::new()
             .name("taskweir-engine".to_owned())

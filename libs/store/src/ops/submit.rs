@@ -269,7 +269,7 @@ impl Partition {
         when: &str,
     ) -> Result<Reservation, StoreError> {
         let reply = self
-            .eval(Script::Reserve, 1, |cmd| {
+            .eval_durably(Script::Reserve, 1, |cmd| {
                 cmd.arg(self.keys.idempotency(&idempotency.key));
                 cmd.arg(id.to_string()).arg(&idempotency.body).arg(when);
             })

@@ -107,3 +107,32 @@ async fn other_partitions_take_only_a_higher_epoch() {
             .is_empty()
     );
 }
+
+/// As a failover leaves it that took the latest decision from partition 0, and not from another.
+#[tokio::test]
+async fn a_decision_that_partition_0_has_lost_is_learned_and_can_be_taken_back() {
+    let bench = Bench::with_partitions(3).await;
+    let queue: taskweir_domain::QueueName = "default".parse().unwrap();
+    let partitions = bench.store.partitions();
+    let lost = Some(Position { ms: 10, seq: 2 });
+    let paused_in = async || {
+        let mut paused = Vec::new();
+        for partition in &partitions {
+            let flags = partition.queue_flags().await.unwrap();
+            paused.push(flags.paused.contains_key(&queue));
+        }
+        paused
+    };
+    set(&partitions[1], true, "a", lost).await;
+    assert_eq!(paused_in().await, [false, true, false]);
+    let actor = Actor::anonymous();
+    bench.store.pause(&queue, false, &actor).await.unwrap();
+    assert_eq!(paused_in().await, [false; 3], "resumed everywhere");
+    let lost = Position {
+        ms: u64::from(u32::MAX) * 1_000,
+        seq: 0,
+    };
+    set(&partitions[2], true, "b", Some(lost)).await;
+    bench.store.repair_pauses().await.unwrap();
+    assert_eq!(paused_in().await, [true; 3], "the latest decision holds");
+}

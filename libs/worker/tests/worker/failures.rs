@@ -190,3 +190,50 @@ async fn a_worker_that_cannot_work_says_why() {
             .is_err()
     );
 }
+
+/// Panics where it is dropped, as some clients do that are made within a runtime.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped")
+        }
+    }
+}
+
+struct Explosive;
+
+impl Handler for Explosive {
+    const TYPE: &'static str = "explosive";
+    type Payload = ();
+    type Output = ();
+
+    async fn run(&self, _: &Context, (): ()) -> Result<(), TaskError> {
+        let _bomb = Bomb;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_when_it_is_dropped_has_ended() {
+    let bench = Bench::new().await;
+    let worker = bench.run(
+        bench
+            .builder()
+            .concurrency(1)
+            .handler(Explosive)
+            .handler(Echo),
+    );
+    let short = |spec: &mut taskweir_worker::TaskSpec| {
+        spec.timeout_ms = Some(50);
+        spec.retry.max_retries = 0;
+    };
+    let id = bench.submit_with("explosive", "null", short).await;
+    let detail = bench.reaches(id, Status::Failed).await;
+    assert_eq!(detail.error.unwrap().kind, ErrorKind::Panic);
+    // Its place is free again.
+    let next = bench.submit("echo", "1").await;
+    bench.reaches(next, Status::Completed).await;
+    worker.stop().await;
+}

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use taskweir_domain::{EventType, Status};
 use taskweir_store::{GROUPS_RECREATED, Limits, RedisSettings, Store};
 use taskweir_testkit::{Persistence, TestRedis, eventually};
-use taskweir_worker::{TaskId, Worker};
+use taskweir_worker::{Context, Handler, TaskError, TaskId, TaskSpec, Worker};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -378,4 +378,53 @@ async fn a_wrong_password_is_told_at_once_and_never_shown() {
         .await
         .unwrap();
     store.ping().await.unwrap();
+}
+
+/// Stops when it is told to, and says so.
+struct Obeys(Arc<AtomicUsize>);
+
+impl Handler for Obeys {
+    const TYPE: &'static str = "obeys";
+    type Payload = ();
+    type Output = ();
+
+    async fn run(&self, context: &Context, (): ()) -> Result<(), TaskError> {
+        let reason = context.cancelled().await;
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Err(TaskError::retry(format!("stopped: {reason:?}")))
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let sent = kill.args([format!("-{name}"), pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// It could have gone on elsewhere, had anybody known; that is no failure of the task.
+#[tokio::test]
+async fn who_stops_because_the_lease_was_lost_has_not_failed() {
+    let bench = Bench::new().await;
+    let stopped = Arc::new(AtomicUsize::new(0));
+    let builder = bench.builder().lease(Duration::from_secs(1));
+    let worker = bench.run(builder.handler(Obeys(Arc::clone(&stopped))));
+    let once = |spec: &mut TaskSpec| spec.retry.max_retries = 0;
+    let id = bench.submit_with("obeys", "null", once).await;
+    bench.reaches(id, Status::Processing).await;
+    signal(bench.redis.pid(), "STOP");
+    eventually("the handler is told", async || {
+        (stopped.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    signal(bench.redis.pid(), "CONT");
+    let partition = bench.partition_of(id);
+    eventually("the worker holds nothing", async || {
+        let (workers, _) = partition.workers().await.ok()?;
+        (workers.len() == 1 && workers[0].info.running == 0).then_some(())
+    })
+    .await;
+    // Nobody has taken it from the worker yet; who would, counts a loss.
+    let detail = bench.reaches(id, Status::Processing).await;
+    assert_eq!((detail.task.failures, detail.task.attempt), (0, 1));
+    worker.stop().await;
 }

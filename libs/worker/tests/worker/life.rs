@@ -64,7 +64,7 @@ async fn a_library_submits_in_bulk_and_no_more_run_at_once_than_allowed() {
             .concurrency(7)
             .handler(Gauge(now, Arc::clone(&most))),
     );
-    for id in &ids {
+    for id in ids {
         bench.reaches(id.unwrap(), Status::Completed).await;
     }
     assert_eq!(most.load(Ordering::SeqCst), 7);

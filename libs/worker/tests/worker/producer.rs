@@ -25,7 +25,7 @@ async fn a_unique_key_is_held_by_one_task_in_whichever_partition_it_would_be() {
     }
     let many = producer.submit_all(vec![about("b"), about("a"), about("b")]);
     let many = many.await.unwrap();
-    let held = many[0].unwrap();
+    let held = many[0].clone().unwrap();
     assert_eq!(many[1], Err(Refusal::Duplicate(first)));
     assert_eq!(many[2], Err(Refusal::Duplicate(held)));
     assert_eq!(bench.events_in_all().await, 2);
@@ -50,9 +50,24 @@ async fn limits_and_defaults_are_those_it_was_given() {
     let outcomes = producer.submit_all(vec![task; 100]).await.unwrap();
     let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     assert!(taken <= taskweir_testkit::partitions(), "{taken}");
-    let refused = outcomes.iter().filter_map(|outcome| outcome.err());
+    let refused = outcomes.iter().filter_map(|outcome| outcome.clone().err());
     assert_eq!(
         refused.filter(|why| *why == Refusal::QueueFull).count(),
         100 - taken
     );
+}
+
+#[tokio::test]
+async fn what_no_reader_of_the_log_takes_is_refused_and_the_rest_is_taken() {
+    let bench = Bench::new().await;
+    let producer = Producer::connect(&settings(&bench.redis)).await.unwrap();
+    let sound = TaskSpec::new("default".parse().unwrap(), "work".parse().unwrap());
+    let mut odd = sound.clone();
+    odd.retry.jitter = f64::NAN;
+    let refused = producer.submit(odd.clone()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "retry.jitter must be from 0 to 1");
+    let outcomes = producer.submit_all(vec![sound.clone(), odd, sound]).await;
+    let taken: Vec<bool> = outcomes.unwrap().iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [true, false, true]);
+    assert_eq!(bench.events_in_all().await, 2);
 }
