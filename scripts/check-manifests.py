@@ -269,6 +269,8 @@ for path in sys.argv[3:]:
         expect(any(role == "viewer" and given == viewer for _, role, given in listed), f"{path}: Prometheus has no viewer's secret")
         expect(by[("ConfigMap", "taskweir")]["data"]["TASKWEIR_ALLOW_ANONYMOUS"] == "0", f"{path}: keys, and anybody is let in")
     # The StatefulSet's own Redis is reached by the name that the secret gives.
+    budget = by[("ConfigMap", "taskweir")]["data"].get("MEMORY_BUDGET")
+    expect((budget is None) != (("StatefulSet", "redis") in by), f"{path}: the memory budget {budget} is that of another Redis")
     if ("StatefulSet", "redis") in by:
         secret = by[("Secret", "taskweir")]["stringData"]["REDIS_URL"]
         expect(secret == "redis://redis:6379", f"{path}: REDIS_URL is {secret}")

@@ -127,9 +127,13 @@ impl Tasks {
         self.latencies_ms.extend(heard.latency_ms);
     }
 
-    fn not_ended(&self) -> Vec<String> {
+    fn not_ended(&self, turn: usize) -> Vec<String> {
         let ids = self.accepted.keys().filter(|id| !self.ended.contains(*id));
-        ids.take(MAX_ASKED).cloned().collect()
+        let ids: Vec<&String> = ids.collect();
+        let from = (turn * MAX_ASKED).checked_rem(ids.len()).unwrap_or(0);
+        let asked = ids.iter().cycle().skip(from);
+        let asked = asked.take(ids.len().min(MAX_ASKED));
+        asked.map(|id| (*id).clone()).collect()
     }
 }
 
@@ -186,7 +190,7 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
     let submitting = began.elapsed();
     let deadline = Instant::now() + options.patience;
     let mut last = Instant::now();
-    let (mut seen, mut asked) = (0, Instant::now());
+    let (mut seen, mut asked, mut turn) = (0, Instant::now(), 0);
     loop {
         let (accepted, ended) = counts(&tasks);
         progress.show(accepted, ended);
@@ -197,8 +201,9 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
             break;
         }
         if last.elapsed() > LULL && asked.elapsed() > LULL {
-            ask(&caller, &tasks, &options.mix).await;
-            asked = Instant::now();
+            let asking = ask(&caller, &tasks, &options.mix, turn);
+            tokio::time::timeout_at(deadline.into(), asking).await.ok();
+            (asked, turn) = (Instant::now(), turn + 1);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -213,19 +218,27 @@ pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Resu
     ))
 }
 
-/// Asks for tasks whose end was not heard.
-async fn ask(caller: &Caller, tasks: &Mutex<Tasks>, mix: &Mix) {
-    let missing = lock(tasks).not_ended();
+/// Asks for tasks whose end was not heard, of many for others at each turn.
+async fn ask(caller: &Caller, tasks: &Mutex<Tasks>, mix: &Mix, turn: usize) {
+    let missing = lock(tasks).not_ended(turn);
     for id in missing {
-        // What is not known there has not ended.
-        let Ok(task) = caller.json(&format!("/tasks/{id}")).await else {
-            continue;
+        let task = match caller.json(&format!("/tasks/{id}")).await {
+            Ok(task) => task,
+            // What is not known there has not ended; who does not answer is not asked on.
+            Err(error) if error.is::<reqwest::Error>() && !is_answer(&error) => return,
+            Err(_) => continue,
         };
         if let Some(status) = task["status"].as_str().and_then(feed::end_of) {
             let latency_ms = None;
             lock(tasks).hear(mix, &id, &Heard { status, latency_ms });
         }
     }
+}
+
+/// Whether somebody answered, if only by a refusal.
+fn is_answer(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<reqwest::Error>();
+    error.is_some_and(|error| error.status().is_some())
 }
 
 fn counts(tasks: &Mutex<Tasks>) -> (u64, u64) {

@@ -32,17 +32,20 @@ until_true() {
 }
 taskweir() { docker run --rm --network "${project}_default" -e REDIS_URL=redis://redis:6379 -e TASKWEIR_URL=http://gateway:8000 "$image" "$@"; }
 
-step "the image is built"
 image=taskweir:${TASKWEIR_VERSION:-0.1.0}
-# As `docker compose build` does where it finds buildx; an engine alone knows BuildKit too.
 start=$(date +%s.%N)
-DOCKER_BUILDKIT=1 docker build -q -t "$image" ${BUILDER_IMAGE:+--build-arg BUILDER_IMAGE="$BUILDER_IMAGE"} \
-  ${RUNTIME_IMAGE:+--build-arg RUNTIME_IMAGE="$RUNTIME_IMAGE"} . >/dev/null
+if docker buildx version >/dev/null 2>&1; then
+  step "docker compose up -d --build"
+  compose up -d --build >/dev/null 2>"$walk" || { tail -n 20 "$walk" >&2; fail "up --build"; }
+else
+  # Compose builds by buildx alone; an engine without it knows BuildKit too.
+  step "the image is built, without buildx, and docker compose up -d"
+  DOCKER_BUILDKIT=1 docker build -q -t "$image" ${BUILDER_IMAGE:+--build-arg BUILDER_IMAGE="$BUILDER_IMAGE"} \
+    ${RUNTIME_IMAGE:+--build-arg RUNTIME_IMAGE="$RUNTIME_IMAGE"} . >/dev/null
+  compose up -d --no-build >/dev/null 2>&1 || fail "up"
+fi
 took "$start"
 docker image inspect "$image" --format 'user {{.Config.User}}, {{.Size}} bytes'
-
-step "docker compose up -d"
-start=$(date +%s.%N); compose up -d --no-build >/dev/null 2>&1 || fail "up"; took "$start"
 until_true "the gateway is ready" 60 curl -fs localhost:8000/health/ready
 until_true "the dashboard answers" 60 curl -fs localhost:5001/health/live
 compose ps --format '{{.Service}} {{.Status}}'
@@ -63,6 +66,12 @@ step "spans arrive"
 # By the stand-in's output, or by Jaeger's own API.
 spans() { compose logs jaeger 2>&1 | grep -q taskweir-worker || curl -fs localhost:16686/api/services | grep -q taskweir-worker; }
 until_true "the traces of a worker arrive" 60 spans
+
+step "the dashboard leads to a task's trace"
+id=$(curl -fs localhost:8000/tasks -H 'Content-Type: application/json' -d '{"type":"echo"}' | sed 's/.*"id":"\([^"]*\)".*/\1/')
+traced() { curl -fs "localhost:5001/tasks/$id" | grep -o 'href="http://localhost:16686/trace/[0-9a-f]*"'; }
+until_true "the page of a task has a link to its trace" 30 traced
+traced | head -n 1
 
 step "two of three workers are killed at work"
 for _ in $(seq 12); do
@@ -88,4 +97,13 @@ quiet() { curl -s localhost:8000/stats | grep '"totals":{[^}]*"pending":0,"proce
 until_true "what the killed workers held ran elsewhere" 90 quiet
 taskweir verify
 curl -s localhost:8000/stats; echo
+step "with keys, as .env gives them"
+export TASKWEIR_ALLOW_ANONYMOUS=0 TASKWEIR_VIEWER_SECRET=the-secret-of-prometheus
+export TASKWEIR_API_KEYS=app:submitter:the-secret-of-the-app,prometheus:viewer:$TASKWEIR_VIEWER_SECRET
+compose up -d --no-build >/dev/null 2>&1 || fail "up with keys"
+answers() { curl -s -o /dev/null -w '%{http_code}' localhost:8000/tasks -H 'Content-Type: application/json' "$@" -d '{"type":"echo"}'; }
+refused() { [ "$(answers)" = 401 ]; }
+until_true "who shows no key is refused" 60 refused
+[ "$(answers -H 'Authorization: Bearer the-secret-of-the-app')" = 202 ] || fail "the app is not let in"
+until_true "seven targets are up by the viewer's secret" 90 targets
 step "held"

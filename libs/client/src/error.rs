@@ -67,11 +67,15 @@ impl ClientError {
     /// Whether the same call may succeed later without anybody's help; where an answer was lost, it may have
     /// been done.
     #[must_use]
-    pub const fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
-            Self::Away { .. } | Self::Broken(_) => true,
-            Self::Refused(problem) => matches!(problem.status, 502..=504),
-            Self::Address(_) | Self::Secret | Self::Unreadable(_) => false,
+            // What could not even be asked will not be better asked again.
+            Self::Away { source, .. } | Self::Broken(source) => !source.is_builder(),
+            // A proxy has words of its own for a gateway that is away.
+            Self::Refused(Problem { status, .. }) | Self::Unreadable(status) => {
+                matches!(status, 502..=504)
+            }
+            Self::Address(_) | Self::Secret => false,
         }
     }
 }

@@ -47,8 +47,9 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
         return Ok(settings);
     }
     // The value may hold a password: it is not shown.
+    let given = env.text("REDIS_URL").is_some();
     Err(EnvError::Secret {
-        name: "REDIS_URL".to_owned(),
+        name: if given { "REDIS_URL" } else { "REDIS_HOST" }.to_owned(),
         takes: "a URL such as redis://user:password@host:6379, or rediss:// for TLS".to_owned(),
     })
 }

@@ -1,11 +1,16 @@
 //! What people do to tasks and queues, over all partitions and until it is done.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use taskweir_domain::{Actor, Command, Position, QueueName, Rejection, Status, TaskId, decide};
 
 use crate::ops::{CancelOutcome, Cancellation, Pause, PauseOutcome};
 use crate::{Partition, Store, StoreError, entropy};
+
+/// Longest look at which queues a partition has paused, where all are made to agree.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What became of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,9 +102,9 @@ impl Store {
             }
             // It is so already in partition 0. Another may know of a later decision, which a failover took from
             // that one: then it learns of it, and decides once more.
-            self.repair_pauses().await?;
+            let repaired = self.repair_pauses().await;
             if first.queue_flags().await?.paused.contains_key(queue) == paused {
-                return Ok(());
+                return repaired;
             }
         }
         Err(StoreError::reply(
@@ -116,8 +121,13 @@ impl Store {
         let mut missed = None;
         let mut known = Vec::new();
         let mut latest: BTreeMap<QueueName, (Position, bool)> = BTreeMap::new();
-        for partition in self.partitions() {
-            let flags = match partition.queue_flags().await {
+        // All at once, and not for long: who is away must not hold up the others.
+        let looks = self.partitions().into_iter().map(|partition| async move {
+            let flags = tokio::time::timeout(LOOK, partition.queue_flags()).await;
+            (partition, flags.unwrap_or_else(|_| Err(StoreError::away())))
+        });
+        for (partition, flags) in join_all(looks).await {
+            let flags = match flags {
                 Ok(flags) => flags,
                 Err(error) => {
                     missed = Some(error);

@@ -52,6 +52,12 @@ impl StoreError {
         )
     }
 
+    /// Nobody answered in the time that somebody had.
+    #[must_use]
+    pub fn away() -> Self {
+        Self::Unavailable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+    }
+
     pub(crate) fn reply(what: &'static str, detail: impl Into<String>) -> Self {
         Self::Reply {
             what,

@@ -192,19 +192,22 @@ impl Store {
         let target = settings.target()?;
         let (mut connection, address) = target.connect().await?;
         let info = match ServerInfo::ask(&mut connection, None).await {
+            Ok(info) => {
+                info.warn();
+                info
+            }
             // Of a cluster, a primary that is away must not keep us from the others.
             Err(error)
                 if error.is_transient()
                     && target.is_cluster()
                     && !limits.durability.needs_disk() =>
             {
-                tracing::warn!(%error, "not every primary answers: what they keep is not checked");
+                tracing::warn!(%error, "not every primary answers: whether they keep what they are given is not checked");
                 ServerInfo::none()
             }
-            info => info?,
+            Err(error) => return Err(error),
         };
         info.refuse_eviction()?;
-        info.warn();
         warn_of_clocks(&mut connection).await?;
         limits.durability.check(&info)?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;
@@ -382,9 +385,7 @@ impl Partition {
     ) -> Result<bb8::PooledConnection<'static, ExclusiveManager>, StoreError> {
         self.pool.get_owned().await.map_err(|error| match error {
             bb8::RunError::User(error) => StoreError::from(error),
-            bb8::RunError::TimedOut => {
-                RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)).into()
-            }
+            bb8::RunError::TimedOut => StoreError::away(),
         })
     }
 

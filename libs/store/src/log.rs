@@ -165,4 +165,20 @@ impl Partition {
         let now = seconds * 1_000 + micros / 1_000;
         Ok(next.map_or(0, |next| now.saturating_sub(next.ms)))
     }
+
+    /// The clock of the server that holds this partition, ms since the epoch.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn server_time_ms(&self) -> Result<u64, StoreError> {
+        let mut connection = self.link.get();
+        // In a cluster the key leads the pipeline to its server; `TIME` alone would be answered by any of them.
+        let (_, (seconds, micros)): (Value, (u64, u64)) = redis::pipe()
+            .cmd("EXISTS")
+            .arg(self.keys.log())
+            .cmd("TIME")
+            .query_async(&mut connection)
+            .await?;
+        Ok(seconds * 1_000 + micros / 1_000)
+    }
 }

@@ -114,27 +114,36 @@ impl Submitter {
     ) -> Result<(TaskId, SubmitOutcome), Arc<StoreError>> {
         let partitions = self.store.partitions();
         let keeper = &partitions[usize::from(key.0)];
-        let id = match keeper.reserve(id, idempotency).await? {
-            Reservation::Mine => id,
-            Reservation::Reserved(earlier) => earlier,
+        let (id, mine) = match keeper.reserve(id, idempotency).await? {
+            Reservation::Mine => (id, true),
+            Reservation::Reserved(earlier) => (earlier, false),
             Reservation::Same(earlier) => return Ok((earlier, SubmitOutcome::Same(earlier))),
             Reservation::Conflict(earlier) => {
                 return Ok((earlier, SubmitOutcome::Conflict(earlier)));
             }
         };
-        let outcome = self
-            .submit_twice(Submission {
-                id,
-                spec,
-                idempotency: None,
-            })
-            .await?;
-        if let SubmitOutcome::Accepted(_) | SubmitOutcome::Repeated(_) = outcome {
-            keeper.reserved(id, idempotency).await?;
-        } else {
-            keeper.unreserve(id, idempotency).await?;
+        let submission = Submission {
+            id,
+            spec,
+            idempotency: None,
+        };
+        let outcome = self.submit_twice(submission).await;
+        let refused = match &outcome {
+            Ok(SubmitOutcome::Accepted(_) | SubmitOutcome::Repeated(_)) => {
+                keeper.reserved(id, idempotency).await?;
+                false
+            }
+            Ok(_) => true,
+            Err(error) => matches!(**error, StoreError::OutOfMemory),
+        };
+        // Whoever finishes the try of another leaves the key to that one: it may be about to be accepted.
+        if refused
+            && mine
+            && let Err(error) = keeper.unreserve(id, idempotency).await
+        {
+            tracing::debug!(%error, "an idempotency key of a refused task stays held");
         }
-        Ok((id, outcome))
+        Ok((id, outcome?))
     }
 
     /// Submits, once more where the connection died between two requests: the id is minted, so that

@@ -24,6 +24,8 @@ struct Settlement {
 /// Endings that Redis has not confirmed yet.
 pub(crate) struct Settlements {
     waiting: Vec<Settlement>,
+    /// The batch on its way, until it is answered.
+    sent: Vec<Settlement>,
     /// After so long another worker has surely taken the task; saying more is pointless.
     keep: Duration,
 }
@@ -32,20 +34,20 @@ impl Settlements {
     pub(crate) fn new(lane: &Lane) -> Self {
         Self {
             waiting: Vec::with_capacity(MAX_BATCH),
+            sent: Vec::with_capacity(MAX_BATCH),
             keep: lane.config.lease * 2,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.sent.is_empty()
     }
 
     /// Whether an attempt has ended and waits to be told.
     pub(crate) fn holds(&self, key: &HandKey) -> bool {
         let same = |ended: &Ended| ended.id == key.0 && ended.fence.holder == key.1;
-        self.waiting
-            .iter()
-            .any(|settlement| same(&settlement.ended))
+        let mut all = self.waiting.iter().chain(&self.sent);
+        all.any(|settlement| same(&settlement.ended))
     }
 
     /// Takes an ended attempt; one that lost its lease and came to nothing is only let go of.
@@ -90,29 +92,31 @@ impl Settlements {
         batch
     }
 
-    /// Sends up to a batch. What fails for now is kept and sent again.
+    /// Sends up to a batch. What fails for now is kept and sent again, and so is what nobody waited for to the end.
     pub(crate) async fn send(
         &mut self,
         lane: &Lane,
         instruments: &mut InstrumentSet,
     ) -> Result<(), StoreError> {
+        self.waiting.append(&mut self.sent);
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let sent = self.take_batch();
-        let batch: Vec<Finish> = sent
+        self.sent = self.take_batch();
+        let batch: Vec<Finish> = self
+            .sent
             .iter()
             .map(|settlement| settlement.finish.clone())
             .collect();
         let outcomes = match lane.partition.finish(&lane.streams, &batch).await {
             Ok(outcomes) => outcomes,
             Err(error) => {
-                self.waiting.extend(sent);
+                self.waiting.append(&mut self.sent);
                 self.give_up(lane);
                 return Err(error);
             }
         };
-        for (mut settlement, outcome) in sent.into_iter().zip(outcomes) {
+        for (mut settlement, outcome) in std::mem::take(&mut self.sent).into_iter().zip(outcomes) {
             if outcome == FinishOutcome::Changed {
                 // Whichever was believed, the other holds: a request came, or a failover lost it.
                 settlement.cancelling = !settlement.cancelling;

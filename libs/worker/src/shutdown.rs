@@ -38,13 +38,13 @@ pub(crate) async fn drain(fetcher: &mut Fetcher) {
     // What cannot be told must not keep the rest from being given back.
     let until = tokio::time::Instant::now() + LAST_WORDS;
     let settled = tokio::time::timeout(LAST_WORDS / 2, settle_rest(fetcher, &mut instruments));
-    let settled = settled.await.is_ok();
+    settled.await.ok();
     let given_back = tokio::time::timeout_at(until, async {
         release(fetcher).await;
+        settle_rest(fetcher, &mut instruments).await;
         upkeep::give_back_unknown(&lane, 0).await.ok();
     });
-    let given_back = given_back.await.is_ok();
-    if !settled || !given_back {
+    if given_back.await.is_err() {
         tracing::warn!(worker = %lane.config.id, "Redis is away: what was held is redelivered when its lease has passed");
     }
 }

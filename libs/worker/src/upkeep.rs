@@ -14,6 +14,8 @@ use crate::metrics;
 
 /// Twice in the second within which a handler hears of a cancel.
 const PRESENCE_EVERY: Duration = Duration::from_millis(500);
+/// Shortest wait for the answer of a heartbeat.
+const MIN_PATIENCE: Duration = Duration::from_millis(500);
 /// Presence calls between two looks for parked tasks.
 const UNPARK_EVERY: u32 = 10;
 /// An entry of ours that no hand holds for so long came with a reply that was lost.
@@ -57,8 +59,9 @@ async fn renew(lane: &Lane) -> Result<(), StoreError> {
         let call = lane
             .partition
             .heartbeat(&lane.streams, &lane.config.id, batch);
-        // An answer that is swallowed must not hold up the beats of other leases, nor the next try.
-        let Ok(states) = tokio::time::timeout(lane.config.lease / 3, call).await else {
+        // An answer that is swallowed must not hold up the next try until the lease has passed.
+        let patience = (lane.config.lease / 3).max(MIN_PATIENCE);
+        let Ok(states) = tokio::time::timeout(patience, call).await else {
             tracing::debug!("a heartbeat is not answered");
             continue;
         };

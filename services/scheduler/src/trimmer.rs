@@ -24,6 +24,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 const YIELD: Duration = Duration::from_secs(1);
 /// Share of the memory budget from which on history goes before its time.
 const PRESSED: f64 = 0.9;
+/// Longest look at the memory of all servers.
+const LOOK: Duration = Duration::from_secs(1);
 /// What stays even then, ms: a program that repeats a submit whose reply was lost must find the task it
 /// made.
 const PRESSED_KEEP_MS: u64 = 60_000;
@@ -81,7 +83,7 @@ pub(crate) async fn run(
 impl Trimmer {
     /// Cuts one batch, if one is old enough; gives the time until the next look.
     async fn round(&mut self) -> Result<Duration, TrimError> {
-        let now_ms = self.store.server_time_ms().await?;
+        let now_ms = self.partition.server_time_ms().await?;
         let keep_ms = if self.is_pressed().await? {
             self.retention_ms.min(self.pressed_keep_ms)
         } else {
@@ -166,7 +168,8 @@ impl Trimmer {
         let Some(budget) = self.store.memory_budget() else {
             return Ok(false);
         };
-        match self.store.used_memory().await {
+        let look = tokio::time::timeout(LOOK, self.store.used_memory()).await;
+        match look.unwrap_or(Err(StoreError::away())) {
             Ok(used) => self.pressed = used as f64 >= budget as f64 * PRESSED,
             // Of a cluster another primary may be away: this partition goes on as before.
             Err(error) if error.is_transient() && self.store.partition_count() > 1 => {}

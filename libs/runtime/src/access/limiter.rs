@@ -26,7 +26,7 @@ pub struct Limiter {
     proxies: usize,
 }
 
-/// How often an address failed, since when; all for whom there is no room under one.
+/// How often an address failed, since when.
 type Failures = HashMap<Option<IpAddr>, (u32, Instant)>;
 
 /// Whose failures count together: of IPv6 a whole /64, which is what one customer of a provider has.
@@ -89,20 +89,23 @@ impl Limiter {
 
     fn is_barred(&self, address: Option<IpAddr>) -> bool {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let who = who(address);
-        let known = failures.contains_key(&who) || failures.len() < MAX_ADDRESSES;
         failures
-            .get(if known { &who } else { &None })
+            .get(&who(address))
             .is_some_and(|(count, since)| *count >= MAX_FAILURES && since.elapsed() < WINDOW)
     }
 
     fn note(&self, address: Option<IpAddr>) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut who = who(address);
+        let who = who(address);
         if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&who) {
             failures.retain(|_, (_, since)| since.elapsed() < WINDOW);
+            // Still as many: who failed longest ago is forgotten. Barring all whom we do not know would bar those who
+            // never failed, too.
             if failures.len() >= MAX_ADDRESSES {
-                who = None;
+                let oldest = failures.iter().min_by_key(|(_, (_, since))| *since);
+                if let Some(oldest) = oldest.map(|(who, _)| *who) {
+                    failures.remove(&oldest);
+                }
             }
         }
         let (count, since) = failures.entry(who).or_insert_with(|| (0, Instant::now()));
@@ -147,20 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_many_addresses_is_barred_when_they_fill_the_memory() {
+    fn whoever_has_many_addresses_fills_no_memory_and_bars_nobody_else() {
         let limiter = Limiter::default();
         let address = |n: u32| Some(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
         let many = u32::try_from(MAX_ADDRESSES).unwrap();
-        for n in 0..many + MAX_FAILURES {
-            assert!(!limiter.is_barred(address(n)), "{n}");
+        for n in 0..many + 100 {
             limiter.note(address(n));
         }
-        assert!(limiter.failures.lock().unwrap().len() <= MAX_ADDRESSES + 1);
-        assert!(limiter.is_barred(address(many + 1_000)));
-        assert!(
-            !limiter.is_barred(address(0)),
-            "it is known, and failed once"
-        );
+        assert!(limiter.failures.lock().unwrap().len() <= MAX_ADDRESSES);
+        assert!(!limiter.is_barred(address(many + 1_000)));
+        for _ in 0..MAX_FAILURES {
+            limiter.note(address(many + 2_000));
+        }
+        assert!(limiter.is_barred(address(many + 2_000)));
     }
 
     #[test]

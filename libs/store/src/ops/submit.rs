@@ -1,4 +1,4 @@
-use redis::Value;
+use redis::{Cmd, Value};
 use taskweir_domain::{Limits, Position, Priority, QueueName, Submitted, TaskId, TaskSpec};
 
 use super::{INLINE_LIMIT, lua_index, sha256, stored};
@@ -268,12 +268,16 @@ impl Partition {
         idempotency: &Idempotency,
         when: &str,
     ) -> Result<Reservation, StoreError> {
-        let reply = self
-            .eval_durably(Script::Reserve, 1, |cmd| {
-                cmd.arg(self.keys.idempotency(&idempotency.key));
-                cmd.arg(id.to_string()).arg(&idempotency.body).arg(when);
-            })
-            .await?;
+        let fill = |cmd: &mut Cmd| {
+            cmd.arg(self.keys.idempotency(&idempotency.key));
+            cmd.arg(id.to_string()).arg(&idempotency.body).arg(when);
+        };
+        // What the caller is told rests on the last word alone.
+        let reply = if when == "after" {
+            self.eval_durably(Script::Reserve, 1, fill).await?
+        } else {
+            self.eval(Script::Reserve, 1, fill).await?
+        };
         let reader = Reader("reserve");
         let [word, held] = reader.tuple::<2>(reply)?;
         let held = reader.id(held)?;

@@ -135,4 +135,9 @@ async fn a_decision_that_partition_0_has_lost_is_learned_and_can_be_taken_back()
     set(&partitions[2], true, "b", Some(lost)).await;
     bench.store.repair_pauses().await.unwrap();
     assert_eq!(paused_in().await, [true; 3], "the latest decision holds");
+    // However far ahead the clock was by which it was made, the next one comes behind it.
+    bench.store.pause(&queue, false, &actor).await.unwrap();
+    assert_eq!(paused_in().await, [false; 3]);
+    bench.store.repair_pauses().await.unwrap();
+    assert_eq!(paused_in().await, [false; 3], "and stays");
 }
