@@ -68,6 +68,8 @@
     if (!next || busy()) return;
     var old = document.getElementById("page");
     var open = named(old, "details");
+    // The content as a whole has it after "Skip to content".
+    var whole = document.activeElement === old;
     var focus = null;
     named(old, FOCUSABLE).forEach(function (element, name) { if (element === document.activeElement) focus = name; });
     var typed = [];
@@ -88,6 +90,7 @@
       if (scrolls[at]) { box.scrollLeft = scrolls[at][0]; box.scrollTop = scrolls[at][1]; }
     });
     var kept = focus && named(next, FOCUSABLE).get(focus);
+    if (whole) kept = next;
     if (kept) kept.focus({ preventScroll: true });
   }
   function refresh() {

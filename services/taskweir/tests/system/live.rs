@@ -165,6 +165,10 @@ async fn the_keyboard_stays_where_it_is_when_the_page_is_swapped() {
         (chrome.run(focused).await == json!("page")).then_some(())
     })
     .await;
+    watched.mark().await;
+    watched.something_happens().await;
+    watched.becomes_swapped().await;
+    assert_eq!(chrome.run(focused).await, json!("page"), "over a swap, too");
     // A link of the table keeps it over a swap, although its row moves down.
     let take = "const link = document.querySelector('td a.mono'); link.focus(); return link.getAttribute('href')";
     let link = chrome.run(take).await;
