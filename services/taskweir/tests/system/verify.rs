@@ -27,6 +27,9 @@ fn by_hand(fleet: &Fleet, change: &[&str]) {
     assert!(answer.parse::<u64>().is_ok(), "{change:?}: {answer}");
 }
 
+/// A time that no scheduler comes to before it is repaired, ms.
+const FAR: &str = "9999999999999";
+
 /// Damages by hand, expects the one finding that tells of it, and repairs.
 fn damage(fleet: &Fleet, change: &[&str], repair: &[&str], told: &[&str]) {
     by_hand(fleet, change);
@@ -87,7 +90,7 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
     let due = keys_of(&id).due();
     damage(
         &fleet,
-        &["ZADD", &due, "1", &id],
+        &["ZADD", &due, FAR, &id],
         &["ZREM", &due, &id],
         &[&id, "due true"],
     );
@@ -98,7 +101,7 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         &["ZADD", &index, "0", &delayed],
         &[&index, &delayed],
     );
-    let stray = ["ZADD", &keys_of(&id).expiry(), "1", &id];
+    let stray = ["ZADD", &keys_of(&id).expiry(), FAR, &id];
     damage(&fleet, &stray, &["ZREM", stray[1], &id], &[&id, "expiry"]);
     let totals = keys_of(&id).totals();
     damage(
