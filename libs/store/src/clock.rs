@@ -14,3 +14,8 @@ pub fn now_ms() -> u64 {
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         })
 }
+
+/// Ms of what Redis answers to `TIME`: seconds, and microseconds of the next one.
+pub(crate) const fn redis_ms((seconds, micros): (u64, u64)) -> u64 {
+    seconds * 1_000 + micros / 1_000
+}

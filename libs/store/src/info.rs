@@ -109,8 +109,8 @@ impl ServerInfo {
 pub(crate) async fn warn_of_clocks(
     connection: &mut (impl ConnectionLike + Send),
 ) -> Result<(), StoreError> {
-    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
-    let apart = clock::now_ms().abs_diff(seconds * 1_000 + micros / 1_000);
+    let time = redis::cmd("TIME").query_async(connection).await?;
+    let apart = clock::now_ms().abs_diff(clock::redis_ms(time));
     if apart > CLOCKS_APART_MS {
         tracing::warn!(
             apart_ms = apart,

@@ -4,7 +4,7 @@ use redis::Value;
 use taskweir_domain::{DecodeError, EventType, Position, Recorded};
 
 use crate::reply::{Reader, StreamEntry};
-use crate::{Partition, StoreError};
+use crate::{Partition, StoreError, clock};
 
 /// An entry of the log, its body not parsed yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,7 +150,7 @@ impl Partition {
     /// Age of the event that follows a position, ms by Redis' clock; 0 where there is none.
     pub(crate) async fn age_of_next(&self, after: Position) -> Result<u64, StoreError> {
         let mut connection = self.link.get();
-        let (next, (seconds, micros)): (Value, (u64, u64)) = redis::pipe()
+        let (next, time): (Value, (u64, u64)) = redis::pipe()
             .cmd("XRANGE")
             .arg(self.keys.log())
             .arg(format!("({after}"))
@@ -162,8 +162,7 @@ impl Partition {
             .await?;
         let next = Reader("log").entries(next)?.pop();
         let next: Option<Position> = next.and_then(|entry| entry.id.parse().ok());
-        let now = seconds * 1_000 + micros / 1_000;
-        Ok(next.map_or(0, |next| now.saturating_sub(next.ms)))
+        Ok(next.map_or(0, |next| clock::redis_ms(time).saturating_sub(next.ms)))
     }
 
     /// The clock of the server that holds this partition, ms since the epoch.
@@ -173,12 +172,12 @@ impl Partition {
     pub async fn server_time_ms(&self) -> Result<u64, StoreError> {
         let mut connection = self.link.get();
         // In a cluster the key leads the pipeline to its server; `TIME` alone would be answered by any of them.
-        let (_, (seconds, micros)): (Value, (u64, u64)) = redis::pipe()
+        let (_, time): (Value, (u64, u64)) = redis::pipe()
             .cmd("EXISTS")
             .arg(self.keys.log())
             .cmd("TIME")
             .query_async(&mut connection)
             .await?;
-        Ok(seconds * 1_000 + micros / 1_000)
+        Ok(clock::redis_ms(time))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 use taskweir_domain::{EventType, PartitionIndex, Position, Priority, QueueName, Status};
 
-use crate::{QueueDepth, SeenWorker, Store, StoreError, Totals};
+use crate::{QueueDepth, SeenWorker, Store, StoreError, Totals, clock};
 
 /// Minutes over which rates are taken.
 const RATE_MINUTES: u64 = 5;
@@ -64,8 +64,8 @@ impl Store {
     /// Redis is away.
     pub async fn server_time_ms(&self) -> Result<u64, StoreError> {
         let mut connection = self.link.get();
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut connection).await?;
-        Ok(seconds * 1_000 + micros / 1_000)
+        let time = redis::cmd("TIME").query_async(&mut connection).await?;
+        Ok(clock::redis_ms(time))
     }
 
     /// Every queue that ever had a task.

@@ -125,6 +125,18 @@ impl Totals {
         mine.map(|(_, count)| count).sum()
     }
 
+    /// Tasks ever submitted.
+    #[must_use]
+    pub fn submitted(&self) -> u64 {
+        self.of_event(EventType::Submitted)
+    }
+
+    /// Tasks over all statuses: as many as were submitted, or some are missing.
+    #[must_use]
+    pub fn accounted(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
     /// Events of a type.
     #[must_use]
     pub fn of_event(&self, event: EventType) -> u64 {

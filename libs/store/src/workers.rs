@@ -7,7 +7,7 @@ use crate::error::is_forbidden;
 use crate::info::field_of;
 use crate::reply::Reader;
 use crate::scripts::Script;
-use crate::{Partition, StoreError, StreamSet};
+use crate::{Partition, StoreError, StreamSet, clock};
 
 /// What a worker says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ impl Partition {
             .filter_map(|(id, text)| SeenWorker::read(id, &text))
             .collect();
         workers.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok((workers, time.0 * 1_000 + time.1 / 1_000))
+        Ok((workers, clock::redis_ms(time)))
     }
 
     /// The run id of the server that holds this partition: another one tells of a restart, or of another server.

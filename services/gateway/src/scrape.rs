@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use taskweir_domain::{EventType, Status};
+use taskweir_domain::Status;
 use taskweir_store::{Store, StoreError};
 
 use crate::metrics::{
@@ -40,8 +40,7 @@ pub(crate) fn without_system(text: &str) -> String {
 
 async fn set(store: &Store) -> Result<(), StoreError> {
     let totals = store.totals().await?;
-    let submitted = totals.of_event(EventType::Submitted) as f64;
-    metrics::gauge!(LEDGER).set(submitted - totals.counts.values().sum::<u64>() as f64);
+    metrics::gauge!(LEDGER).set(totals.submitted() as f64 - totals.accounted() as f64);
     metrics::gauge!(STARTED_TWICE).set(totals.started_twice() as f64);
     let (workers, now_ms) = store.workers().await?;
     let queues = store.queues(&totals).await?;

@@ -4,7 +4,7 @@ use taskweir_domain::{Priority, QueueName, TaskId};
 use super::GROUP;
 use crate::reply::Reader;
 use crate::scripts::Script;
-use crate::{Partition, Record, StoreError};
+use crate::{Partition, Record, StoreError, clock};
 
 /// A task that may have to expire.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ impl Partition {
             .arg("WITHSCORES")
             .query_async(&mut connection)
             .await?;
-        let now = time.0 * 1_000 + time.1 / 1_000;
+        let now = clock::redis_ms(time);
         let (mut ids, mut strangers) = (Vec::new(), Vec::new());
         for (id, score) in reader.pairs(first)? {
             let at: f64 = score

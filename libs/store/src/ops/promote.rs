@@ -4,7 +4,7 @@ use taskweir_domain::{Priority, QueueName, TaskId};
 use super::lua_index;
 use crate::reply::Reader;
 use crate::scripts::Script;
-use crate::{Partition, StoreError, StreamSet};
+use crate::{Partition, StoreError, StreamSet, clock};
 
 /// A task that may be due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Partition {
             .arg("WITHSCORES")
             .query_async(&mut connection)
             .await?;
-        let now = time.0 * 1_000 + time.1 / 1_000;
+        let now = clock::redis_ms(time);
         let (mut due, mut strangers) = (Vec::new(), Vec::new());
         let mut next = None;
         for (id, score) in reader.pairs(first)? {

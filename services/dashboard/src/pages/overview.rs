@@ -56,8 +56,8 @@ fn dead_list(items: &[Item], now_ms: u64) -> Markup {
 }
 
 fn ledger(totals: &Totals, lag_ms: u64, active: usize) -> Markup {
-    let submitted = totals.of_event(EventType::Submitted);
-    let accounted: u64 = totals.counts.values().sum();
+    let submitted = totals.submitted();
+    let accounted = totals.accounted();
     html! {
         p.muted {
             "Ledger: " (grouped(submitted)) " submitted, " (grouped(accounted)) " accounted for"

@@ -107,8 +107,8 @@ fn difference(from: &BTreeMap<String, u64>, to: &BTreeMap<String, u64>) -> BTree
 impl StatsAnswer {
     fn of(store: &Store, totals: &Totals, positions: &[Position]) -> Self {
         let partitions = store.partitions();
-        let accounted = totals.counts.values().sum();
-        let submitted = totals.of_event(EventType::Submitted);
+        let accounted = totals.accounted();
+        let submitted = totals.submitted();
         Self {
             totals: by_status(|status| totals.of_status(status)),
             queues: by_queue(totals),

@@ -225,19 +225,9 @@ async fn what_a_shutdown_or_a_person_gives_back_is_requeued() {
         .await;
     assert!(worker.stop().await.success());
     // By a gateway whose log is at hand.
-    let port = taskweir_testkit::free_port();
-    let address = format!("127.0.0.1:{port}");
-    let path = dir.path().join("gateway");
-    let mut command = crate::fleet::command(dir.path());
-    command
-        .arg("gateway")
-        .env("REDIS_URL", fleet.redis.url())
-        .env("GATEWAY_ADDR", &address);
-    command
-        .env("LOG_FORMAT", "json")
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(&path).unwrap());
-    let gateway = Process::of(command.spawn().unwrap());
+    let address = format!("127.0.0.1:{}", taskweir_testkit::free_port());
+    let env = [("LOG_FORMAT", "json"), ("GATEWAY_ADDR", address.as_str())];
+    let (gateway, path) = logging(&fleet, dir.path(), "gateway", &env);
     let client = reqwest::Client::new();
     let retry = format!("http://{address}/dlq/failed-tasks/{dead}/retry");
     taskweir_testkit::eventually("it is taken back", async || {
