@@ -1,5 +1,6 @@
 //! What a run is told by.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use super::cluster::{Counts, LEASE};
 use super::{Options, Plan};
-use crate::checker::{Figures, Findings};
+use crate::checker::{Figures, Findings, Violation};
 
 /// The outcome of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -30,16 +31,19 @@ pub struct Report {
     pub figures: Figures,
     /// Longest time after a return of Redis until a task completed, ms.
     pub longest_recovery_ms: u64,
-    /// Broken promises, in words; the first of them.
+    /// Broken promises, in words; the first of each.
     pub violations: Vec<String>,
-    /// All broken promises.
+    /// How often each promise was broken.
+    pub violations_by_promise: BTreeMap<&'static str, usize>,
+    /// How often any was.
     pub violation_count: usize,
     /// How long it took in all, s.
     pub took_seconds: u64,
 }
 
-/// Violations told; more are counted only.
-const MAX_TOLD: usize = 20;
+/// Violations told of one promise; more are counted only. Of each, because what breaks one a hundred times may break
+/// another once, and that is what leads to the cause.
+const MAX_TOLD: usize = 5;
 
 impl Report {
     pub(crate) fn of(
@@ -51,7 +55,7 @@ impl Report {
         took: Duration,
     ) -> Self {
         let longest = recoveries.iter().max().copied().unwrap_or_default();
-        let told = findings.violations.iter().take(MAX_TOLD);
+        let (violations, violations_by_promise) = told(&findings.violations);
         Self {
             seed: options.seed,
             seconds: plan.length.as_secs(),
@@ -62,7 +66,8 @@ impl Report {
             clock_steps: counts.clock_steps,
             figures: findings.figures.clone(),
             longest_recovery_ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
-            violations: told.map(ToString::to_string).collect(),
+            violations,
+            violations_by_promise,
             violation_count: findings.violations.len(),
             took_seconds: took.as_secs(),
         }
@@ -73,6 +78,20 @@ impl Report {
     pub const fn is_clean(&self) -> bool {
         self.violation_count == 0
     }
+}
+
+/// The first violations of each promise in words, and how many there are of each.
+fn told(violations: &[Violation]) -> (Vec<String>, BTreeMap<&'static str, usize>) {
+    let mut counts = BTreeMap::new();
+    let mut words = Vec::new();
+    for violation in violations {
+        let count: &mut usize = counts.entry(violation.rule).or_default();
+        *count += 1;
+        if *count <= MAX_TOLD {
+            words.push(violation.to_string());
+        }
+    }
+    (words, counts)
 }
 
 impl fmt::Display for Report {
@@ -124,6 +143,28 @@ impl fmt::Display for Report {
         for violation in &self.violations {
             writeln!(f, "  BROKEN: {violation}")?;
         }
+        for (promise, count) in &self.violations_by_promise {
+            writeln!(f, "  broken {count} times: {promise}")?;
+        }
         write!(f, "  {} broken promises", self.violation_count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_broken_once_is_told_behind_one_that_was_broken_often() {
+        let violation = |rule, n: usize| Violation {
+            rule,
+            detail: n.to_string(),
+        };
+        let mut violations: Vec<_> = (0..100).map(|n| violation("often", n)).collect();
+        violations.push(violation("once", 0));
+        let (words, counts) = told(&violations);
+        assert_eq!(words.len(), MAX_TOLD + 1);
+        assert_eq!(words.last().unwrap(), "once: 0");
+        assert_eq!(counts, BTreeMap::from([("often", 100), ("once", 1)]));
     }
 }

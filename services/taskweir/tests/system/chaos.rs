@@ -109,7 +109,7 @@ fn found_out(sabotage: &str, faults: &[&str], seconds: &str, rules: &[&str]) {
         let arguments = ["--seconds", seconds, "--seed", seed, "--sabotage", sabotage];
         let output = chaos(&arguments, faults);
         told += &String::from_utf8_lossy(&output.stdout);
-        let named = |rule: &&str| told.contains(&format!("BROKEN: {rule}"));
+        let named = |rule: &&str| told.contains(&format!("BROKEN: {rule}:"));
         if output.status.code() == Some(1) && rules.iter().any(named) {
             return;
         }
