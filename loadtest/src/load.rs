@@ -151,7 +151,7 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The gateway cannot be reached. Tasks that are refused or end otherwise than expected are told in the report.
 pub async fn run(options: &LoadOptions, progress: &dyn Progress) -> anyhow::Result<LoadReport> {
     let caller = Caller {
-        http: reqwest::Client::builder()
+        http: taskweir_client::http::for_base(&options.base)
             .connect_timeout(Duration::from_secs(5))
             // The feed says something every few seconds, too.
             .read_timeout(SILENCE)

@@ -52,6 +52,9 @@ pub enum ClientError {
         /// What the connection said.
         source: reqwest::Error,
     },
+    /// The system names no certificates to trust.
+    #[error("there are no certificates to trust: set SSL_CERT_FILE, or install the system's")]
+    Tls(#[source] reqwest::Error),
     /// The gateway refused.
     #[error("{0}")]
     Refused(Problem),
@@ -75,7 +78,7 @@ impl ClientError {
             Self::Refused(Problem { status, .. }) | Self::Unreadable(status) => {
                 matches!(status, 502..=504)
             }
-            Self::Address(_) | Self::Secret => false,
+            Self::Address(_) | Self::Secret | Self::Tls(_) => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP client of a Taskweir gateway: the calls of the API, JSON in and out.
 
 mod error;
+pub mod http;
 
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl Client {
     /// where the gateway wants one.
     ///
     /// # Errors
-    /// `base` is no http URL, or the secret is none.
+    /// `base` is no URL of http or https, the secret is none, or the system has no certificates to trust.
     pub fn new(base: &str, secret: Option<&str>) -> Result<Self, ClientError> {
         let authorization = match secret {
             None => None,
@@ -48,13 +49,16 @@ impl Client {
         };
         let parsed =
             reqwest::Url::parse(base).map_err(|_| ClientError::Address(base.to_owned()))?;
-        if parsed.scheme() != "http" {
+        if !matches!(parsed.scheme(), "http" | "https") {
             return Err(ClientError::Address(base.to_owned()));
         }
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
             authorization,
-            http: reqwest::Client::builder().timeout(PATIENCE).build()?,
+            http: http::for_base(base)
+                .timeout(PATIENCE)
+                .build()
+                .map_err(ClientError::Tls)?,
         })
     }
 

@@ -101,7 +101,7 @@ pub(crate) fn start(
 ) {
     for number in 0..options.clients {
         let caller = Caller {
-            http: Client::builder()
+            http: taskweir_client::http::plain()
                 .timeout(PATIENCE)
                 .build()
                 .unwrap_or_default(),

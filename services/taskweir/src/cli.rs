@@ -2,11 +2,13 @@
 
 mod bulk;
 mod load;
+mod which;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use bulk::{Bulk, CancelTarget, DeadTarget, Dlq, OperationAction};
 pub use load::LoadTest;
+pub use which::{Page, Which};
 
 use crate::help;
 
@@ -258,62 +260,35 @@ pub struct List {
     /// Only of this status.
     #[arg(long)]
     pub status: Option<String>,
-    /// Only of this queue.
-    #[arg(long)]
-    pub queue: Option<String>,
-    /// Only of this type.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub kind: Option<String>,
-    /// Only with this label, as name=value.
-    #[arg(long)]
-    pub label: Option<String>,
-    /// Only with this error class.
-    #[arg(long)]
-    pub error: Option<String>,
-    /// Only of this class: high, normal or low.
-    #[arg(long)]
-    pub priority: Option<String>,
-    /// Only held or last held by this worker.
-    #[arg(long)]
-    pub worker: Option<String>,
-    /// Prefix of the id, or part of the type or of the error.
-    #[arg(long, short)]
-    pub q: Option<String>,
-    /// Tasks at most, 1 to 500.
-    #[arg(long)]
-    pub limit: Option<u32>,
-    /// The cursor of the page before.
-    #[arg(long)]
-    pub cursor: Option<String>,
+    /// Only submitted since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only submitted before then.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Of what tasks.
+    #[command(flatten)]
+    pub which: Which,
+    /// How many.
+    #[command(flatten)]
+    pub page: Page,
 }
 
 /// Which dead letters to list.
 #[derive(Debug, Args)]
 pub struct DeadLetters {
-    /// Only of this queue.
-    #[arg(long)]
-    pub queue: Option<String>,
-    /// Only of this type.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub kind: Option<String>,
-    /// Only with this error class.
-    #[arg(long)]
-    pub error: Option<String>,
     /// Only what gave up since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Only what gave up before then.
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Prefix of the id, or part of the type or of the error.
-    #[arg(long, short)]
-    pub q: Option<String>,
-    /// Tasks at most, 1 to 500.
-    #[arg(long)]
-    pub limit: Option<u32>,
-    /// The cursor of the page before.
-    #[arg(long)]
-    pub cursor: Option<String>,
+    /// Of what tasks.
+    #[command(flatten)]
+    pub which: Which,
+    /// How many.
+    #[command(flatten)]
+    pub page: Page,
 }
 
 /// A number of seconds that JSON can carry.

@@ -11,7 +11,7 @@ use taskweir_client::Client;
 use taskweir_runtime::Env;
 
 use crate::cli::{
-    ClientCommand, DeadLetters, Dlq, List, OperationAction, QueueAction, Stats, Submit,
+    ClientCommand, DeadLetters, Dlq, List, OperationAction, Page, QueueAction, Stats, Submit, Which,
 };
 use crate::output::{Misuse, say_json};
 
@@ -46,7 +46,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         ClientCommand::Get { id, as_of } => {
             (client.task(&id, as_of.as_deref()).await?, table::task)
         }
-        ClientCommand::List(list) => (client.tasks(&query(list)).await?, table::tasks),
+        ClientCommand::List(list) => (client.tasks(&query(list)?).await?, table::tasks),
         ClientCommand::History { id } => (client.history(&id).await?, table::history),
         ClientCommand::Dlq { action } => dlq(&client, *action).await?,
         ClientCommand::Queues { action: None } => (client.queues().await?, table::queues),
@@ -172,20 +172,14 @@ fn request(submit: Submit) -> anyhow::Result<Value> {
     Ok(Value::Object(body))
 }
 
-fn query(list: List) -> Vec<(&'static str, String)> {
-    let given = [
+fn query(list: List) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let (since, until) = bulk::span(list.since.as_deref(), list.until.as_deref())?;
+    let mine = [
         ("status", list.status),
-        ("queue", list.queue),
-        ("type", list.kind),
-        ("label", list.label),
-        ("error", list.error),
-        ("priority", list.priority),
-        ("worker", list.worker),
-        ("q", list.q),
-        ("limit", list.limit.map(|limit| limit.to_string())),
-        ("cursor", list.cursor),
+        ("created_after", since),
+        ("created_before", until),
     ];
-    present(given).collect()
+    Ok(asked(mine, list.which, list.page))
 }
 
 /// The parameters that were given.
@@ -198,15 +192,18 @@ fn present<const N: usize>(
 
 fn dead_query(list: DeadLetters) -> anyhow::Result<Vec<(&'static str, String)>> {
     let (since, until) = bulk::span(list.since.as_deref(), list.until.as_deref())?;
-    let given = [
-        ("queue", list.queue),
-        ("type", list.kind),
-        ("error", list.error),
-        ("failed_after", since),
-        ("failed_before", until),
-        ("q", list.q),
-        ("limit", list.limit.map(|limit| limit.to_string())),
-        ("cursor", list.cursor),
-    ];
-    Ok(present(given).collect())
+    let mine = [("failed_after", since), ("failed_before", until)];
+    Ok(asked(mine, list.which, list.page))
+}
+
+/// What a list is asked for.
+fn asked<const N: usize>(
+    mine: [(&'static str, Option<String>); N],
+    which: Which,
+    page: Page,
+) -> Vec<(&'static str, String)> {
+    present(mine)
+        .chain(present(which.into_fields()))
+        .chain(present(page.into_fields()))
+        .collect()
 }

@@ -149,6 +149,6 @@ pub const SCHEDULER: &str = environment!(
     admin!()
 );
 pub const CLIENT: &str = environment!(
-    "  TASKWEIR_URL              the gateway [http://localhost:8000]",
+    "  TASKWEIR_URL              the gateway, by http or https [http://localhost:8000]",
     "  TASKWEIR_API_KEY          the secret of an API key, where the gateway wants one [none]",
 );

@@ -16,7 +16,9 @@ const PLACES: [&str; 3] = [
 
 /// Asks a probe, or the first that there is.
 pub async fn run(url: Option<&str>) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let http = taskweir_client::http::for_base(url.unwrap_or_default())
+        .timeout(PATIENCE)
+        .build()?;
     let places: &[&str] = url.as_ref().map_or(&PLACES, std::slice::from_ref);
     let answer = first_answer(&http, places).await?;
     let status = answer.status();

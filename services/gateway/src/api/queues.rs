@@ -11,6 +11,7 @@ use taskweir_runtime::access::Caller;
 use taskweir_store::{QueueOverview, Totals};
 
 use super::Tag;
+use super::tasks::await_position;
 use crate::instant::Instant;
 use crate::problem::ApiError;
 use crate::state::State;
@@ -142,7 +143,13 @@ async fn all(state: &State) -> Result<Vec<Queue>, ApiError> {
 impl Queues {
     /// See every queue
     #[oai(path = "/queues", method = "get", operation_id = "list_queues")]
-    async fn list(&self, Data(state): Data<&State>) -> Result<Json<QueueList>, ApiError> {
+    async fn list(
+        &self,
+        Data(state): Data<&State>,
+        /// Wait up to a second for the views to come here.
+        Query(min_position): Query<Option<String>>,
+    ) -> Result<Json<QueueList>, ApiError> {
+        await_position(&state.store, min_position.as_deref()).await?;
         Ok(Json(QueueList {
             queues: all(state).await?,
         }))
@@ -156,7 +163,10 @@ impl Queues {
         Path(queue): Path<String>,
         /// As it was then: an RFC 3339 time (the end of that millisecond) or a position.
         Query(as_of): Query<Option<String>>,
+        /// Wait up to a second for the views to come here.
+        Query(min_position): Query<Option<String>>,
     ) -> Result<Json<Queue>, ApiError> {
+        await_position(&state.store, min_position.as_deref()).await?;
         if let Some(as_of) = as_of {
             let instant = Instant::read(&state.store, "as_of", &as_of).await?;
             let (totals, _) = instant.totals(&state.store).await?;

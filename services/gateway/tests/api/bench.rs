@@ -55,7 +55,7 @@ impl Bench {
         Self {
             store: Store::connect(&settings, Limits::default()).await.unwrap(),
             redis,
-            http: reqwest::Client::new(),
+            http: taskweir_client::http::plain().build().unwrap(),
             base,
             stop,
         }

@@ -36,6 +36,10 @@ async fn lists_wait_for_the_position_they_are_asked_for() {
     for n in 0..20 {
         let accepted = json(bench.post("/tasks", r#"{"type":"a"}"#).await).await;
         let position = accepted["position"].as_str().unwrap().replace('@', "%40");
+        if n % 2 == 0 {
+            let queues = json(bench.get(&format!("/queues?min_position={position}")).await).await;
+            assert_eq!(queues["queues"][0]["by_status"]["pending"], n + 2);
+        }
         let list = json(bench.get(&format!("/tasks?min_position={position}")).await).await;
         assert_eq!(list["tasks"].as_array().unwrap().len(), n + 2);
         assert_eq!(list["tasks"][0]["id"], accepted["id"], "newest first");

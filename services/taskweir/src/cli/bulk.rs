@@ -2,11 +2,13 @@
 
 use clap::{Args, Subcommand};
 
+use super::Which;
+
 /// One dead letter by its id, or all that pass a filter.
 #[derive(Debug, Args)]
 pub struct DeadTarget {
     /// One task; else the filter chooses.
-    #[arg(conflicts_with_all = ["queue", "kind", "label", "error", "q", "since", "until", "all", "dry_run", "reason", "detach"])]
+    #[arg(conflicts_with_all = ["queue", "kind", "priority", "label", "error", "worker", "q", "since", "until", "all", "dry_run", "reason", "detach"])]
     pub id: Option<String>,
     /// Only what gave up since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
     #[arg(long, value_name = "TIME")]
@@ -22,21 +24,9 @@ pub struct DeadTarget {
 /// Which tasks, and how.
 #[derive(Debug, Args)]
 pub struct Bulk {
-    /// Only of this queue.
-    #[arg(long)]
-    pub queue: Option<String>,
-    /// Only of this type.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub kind: Option<String>,
-    /// Only with this label, as name=value.
-    #[arg(long)]
-    pub label: Option<String>,
-    /// Only with this error class.
-    #[arg(long)]
-    pub error: Option<String>,
-    /// Prefix of the id, or part of the type or of the error.
-    #[arg(long, short)]
-    pub q: Option<String>,
+    /// Of what tasks.
+    #[command(flatten)]
+    pub which: Which,
     /// All there are, where nothing else is said.
     #[arg(long)]
     pub all: bool,
@@ -55,11 +45,17 @@ pub struct Bulk {
 #[derive(Debug, Args)]
 pub struct CancelTarget {
     /// One task; else the filter chooses.
-    #[arg(conflicts_with_all = ["status", "queue", "kind", "label", "error", "q", "all", "dry_run", "reason", "detach"])]
+    #[arg(conflicts_with_all = ["status", "queue", "kind", "priority", "label", "error", "worker", "q", "since", "until", "all", "dry_run", "reason", "detach"])]
     pub id: Option<String>,
     /// Only of this status: scheduled, pending, processing or retrying.
     #[arg(long)]
     pub status: Option<String>,
+    /// Only submitted since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only submitted before then.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
     /// Which, and how.
     #[command(flatten)]
     pub bulk: Bulk,

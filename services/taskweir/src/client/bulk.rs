@@ -89,19 +89,12 @@ fn ends(
     Ok((from, to))
 }
 
-/// The body of a request; `more` are fields of this call alone.
-fn body(
-    bulk: &Bulk,
-    more: impl IntoIterator<Item = (&'static str, Option<String>)>,
+/// The body of a request; `mine` are fields of this call alone.
+fn body<const N: usize>(
+    bulk: Bulk,
+    mine: [(&'static str, Option<String>); N],
 ) -> anyhow::Result<Value> {
-    let given = [
-        ("queue", bulk.queue.clone()),
-        ("type", bulk.kind.clone()),
-        ("label", bulk.label.clone()),
-        ("error", bulk.error.clone()),
-        ("q", bulk.q.clone()),
-    ];
-    let fields = given.into_iter().chain(more);
+    let fields = bulk.which.into_fields().into_iter().chain(mine);
     let mut body: Map<String, Value> = fields
         .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value?))))
         .collect();
@@ -111,8 +104,8 @@ fn body(
     if bulk.dry_run {
         body.insert("dry_run".to_owned(), true.into());
     }
-    if let Some(reason) = &bulk.reason {
-        body.insert("reason".to_owned(), reason.as_str().into());
+    if let Some(reason) = bulk.reason {
+        body.insert("reason".to_owned(), reason.into());
     }
     Ok(Value::Object(body))
 }
@@ -120,20 +113,31 @@ fn body(
 /// Begins an operation on dead letters, and waits for its end.
 pub async fn of_dead(client: &Client, verb: &str, target: DeadTarget) -> anyhow::Result<Value> {
     let (since, until) = span(target.since.as_deref(), target.until.as_deref())?;
-    let more = [("failed_after", since), ("failed_before", until)];
-    let body = body(&target.bulk, more)?;
-    run(client, &format!("/dlq/{verb}"), &body, &target.bulk).await
+    let mine = [("failed_after", since), ("failed_before", until)];
+    run(client, &format!("/dlq/{verb}"), target.bulk, mine).await
 }
 
 /// Begins to cancel many tasks, and waits for the end.
 pub async fn cancel(client: &Client, target: CancelTarget) -> anyhow::Result<Value> {
-    let body = body(&target.bulk, [("status", target.status)])?;
-    run(client, "/tasks/cancel", &body, &target.bulk).await
+    let (since, until) = span(target.since.as_deref(), target.until.as_deref())?;
+    let mine = [
+        ("status", target.status),
+        ("created_after", since),
+        ("created_before", until),
+    ];
+    run(client, "/tasks/cancel", target.bulk, mine).await
 }
 
-async fn run(client: &Client, path: &str, body: &Value, bulk: &Bulk) -> anyhow::Result<Value> {
-    let mut answer = client.begin(path, body).await?;
-    if bulk.dry_run || bulk.detach {
+async fn run<const N: usize>(
+    client: &Client,
+    path: &str,
+    bulk: Bulk,
+    mine: [(&'static str, Option<String>); N],
+) -> anyhow::Result<Value> {
+    let at_once = bulk.dry_run || bulk.detach;
+    let body = body(bulk, mine)?;
+    let mut answer = client.begin(path, &body).await?;
+    if at_once {
         return Ok(answer);
     }
     let Some(id) = answer["id"].as_str().map(ToOwned::to_owned) else {

@@ -66,7 +66,7 @@ async fn people_sign_in_to_the_dashboard_and_their_names_are_in_the_events() {
     })
     .await;
 
-    let http = reqwest::Client::builder()
+    let http = taskweir_client::http::plain()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();

@@ -515,6 +515,32 @@ async fn dead_letters_are_retried_and_removed_by_filter_from_the_command_line() 
     ] {
         assert_eq!(cli(misuse).status.code(), Some(2), "{misuse:?}");
     }
+    // What HTTP chooses by, the command line does.
+    let all = json(&cli(&["list", "--json"]));
+    let worker = all["tasks"][0]["worker"].as_str().unwrap().to_owned();
+    for (filter, wanted) in [
+        (["--priority", "normal"], 3),
+        (["--priority", "high"], 0),
+        (["--worker", &worker], 3),
+        (["--worker", "nobody"], 0),
+        (["--since", "1h"], 3),
+        (["--until", "1h"], 0),
+        (["--label", "of=nobody"], 0),
+    ] {
+        for list in [&["list"][..], &["dlq", "list"]] {
+            let listed = json(&cli(&[list, &filter, &["--json"]].concat()));
+            assert_eq!(
+                listed["tasks"].as_array().unwrap().len(),
+                wanted,
+                "{list:?} {filter:?}"
+            );
+        }
+        let counted = cli(&[&["dlq", "remove", "--dry-run"][..], &filter].concat());
+        assert!(
+            text(counted).starts_with(&format!("{wanted} tasks match")),
+            "{filter:?}"
+        );
+    }
     let retry = [
         "dlq", "retry", "--type", "fail", "--reason", "mended", "--json",
     ];
@@ -531,7 +557,11 @@ async fn dead_letters_are_retried_and_removed_by_filter_from_the_command_line() 
         "--json",
     ]));
     assert_eq!(removed["done"], 1);
-    let cancelled = json(&cli(&["cancel", "--status", "pending", "--all", "--json"]));
+    let later = ["cancel", "--until", "1h", "--priority", "normal", "--json"];
+    assert_eq!(json(&cli(&later))["done"], 0);
+    let cancelled = json(&cli(&[
+        "cancel", "--status", "pending", "--since", "1h", "--json",
+    ]));
     assert_eq!(cancelled["done"], 2);
     let id = operation["id"].as_str().unwrap();
     let listed = text(cli(&["operations"]));

@@ -54,7 +54,7 @@ impl System {
         };
         let system = Self {
             base: format!("http://{address}"),
-            http: reqwest::Client::new(),
+            http: taskweir_client::http::plain().build().unwrap(),
             store: Store::connect(&settings, Limits::default()).await.unwrap(),
             workers: vec![run("worker"), run("worker")],
             _services: ["gateway", "scheduler", "projector"].map(run).into(),

@@ -25,7 +25,7 @@ impl Dev {
             gateway: free_port(),
             dashboard: free_port(),
             redis: free_port(),
-            http: reqwest::Client::new(),
+            http: taskweir_client::http::plain().build().unwrap(),
         }
     }
 

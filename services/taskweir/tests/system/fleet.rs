@@ -137,7 +137,7 @@ impl Fleet {
             redis,
             store,
             base: format!("http://127.0.0.1:{port}"),
-            http: reqwest::Client::new(),
+            http: taskweir_client::http::plain().build().unwrap(),
             services: Vec::new(),
             lease: lease.to_owned(),
             env: env

@@ -38,7 +38,7 @@ async fn the_forms_work_without_a_browser_and_not_from_other_sites() {
 
 /// The forms, as a browser would send them.
 async fn forms(dev: &Dev, base: &str, dead: &str) {
-    let http = reqwest::Client::builder()
+    let http = taskweir_client::http::plain()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();
@@ -250,7 +250,7 @@ async fn beside(fleet: &mut Fleet, env: &[(&str, &str)]) -> (Process, String) {
 
 /// What a browser that follows nothing is answered.
 async fn sent(base: &str, path: &str, body: &str, cookie: &str) -> (u16, String) {
-    let http = reqwest::Client::builder()
+    let http = taskweir_client::http::plain()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();

@@ -115,10 +115,10 @@ async fn the_http_type_calls_hosts_that_are_allowed_and_no_others() {
             1,
         ),
         (
-            format!("https://{host}/good"),
+            format!("ftp://{host}/good"),
             "default",
             "fatal",
-            "only http:// is supported",
+            "data.url is neither http:// nor https://",
             1,
         ),
         (

@@ -228,7 +228,7 @@ async fn what_a_shutdown_or_a_person_gives_back_is_requeued() {
     let address = format!("127.0.0.1:{}", taskweir_testkit::free_port());
     let env = [("LOG_FORMAT", "json"), ("GATEWAY_ADDR", address.as_str())];
     let (gateway, path) = logging(&fleet, dir.path(), "gateway", &env);
-    let client = reqwest::Client::new();
+    let client = taskweir_client::http::plain().build().unwrap();
     let retry = format!("http://{address}/dlq/failed-tasks/{dead}/retry");
     taskweir_testkit::eventually("it is taken back", async || {
         let answer = client.post(&retry).send().await.ok()?;

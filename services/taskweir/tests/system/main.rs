@@ -21,6 +21,7 @@ mod forms;
 mod growth;
 mod health;
 mod http_task;
+mod https;
 mod live;
 mod loadtest;
 mod logs;

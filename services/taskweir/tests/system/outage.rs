@@ -19,7 +19,7 @@ struct Seen {
 }
 
 async fn submit_until(base: String, end: Arc<AtomicBool>, seen: Arc<Mutex<Seen>>) {
-    let http = reqwest::Client::new();
+    let http = taskweir_client::http::plain().build().unwrap();
     while !end.load(Ordering::SeqCst) {
         let body = json!({ "type": "process", "data": { "duration_ms": 5 } });
         let answer = http

@@ -102,7 +102,7 @@ impl Prometheus {
             _process: Process::of(child),
             _dir: dir,
             base: format!("http://127.0.0.1:{port}"),
-            http: reqwest::Client::new(),
+            http: taskweir_client::http::plain().build().unwrap(),
         };
         eventually_within(SOON, "prometheus is ready", async || {
             let url = format!("{}/-/ready", prometheus.base);

@@ -13,7 +13,7 @@ use crate::fleet::{Process, command, spawn};
 const SOON: Duration = Duration::from_secs(60);
 
 /// A certificate of this machine, and of who signed it.
-fn certificates(dir: &Path) {
+pub fn certificates(dir: &Path) {
     let mut issuer = CertificateParams::new(Vec::new()).unwrap();
     issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // Two certificates of one name would be one that signed itself, to OpenSSL.
@@ -151,7 +151,7 @@ impl Services {
         Self {
             _processes: ["gateway", "scheduler", "projector", "worker"].map(run),
             address,
-            http: reqwest::Client::new(),
+            http: taskweir_client::http::plain().build().unwrap(),
         }
     }
 

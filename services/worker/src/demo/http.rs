@@ -3,13 +3,15 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use taskweir_client::http;
 use taskweir_worker::{Context, Handler, TaskError};
 
 /// `http`: POSTs `data.body` to `data.url`, to hosts that are allowed.
 #[derive(Debug)]
 pub struct Http {
     allowed: Vec<String>,
-    client: reqwest::Client,
+    client: Option<reqwest::Client>,
+    secure: Option<reqwest::Client>,
 }
 
 /// What `http` takes.
@@ -29,14 +31,16 @@ impl Http {
     #[must_use]
     pub fn new(allowed: Vec<String>) -> Self {
         // An allowed host must not lead elsewhere by a redirect.
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let client = |base: &str| http::for_base(base).redirect(reqwest::redirect::Policy::none());
         Self {
             // As URLs have them.
             allowed: allowed
                 .into_iter()
                 .map(|host| host.to_lowercase())
                 .collect(),
-            client: client.build().unwrap_or_default(),
+            client: client("http:").build().ok(),
+            // None where the system has no certificates to trust.
+            secure: client("https:").build().ok(),
         }
     }
 
@@ -59,9 +63,15 @@ impl Handler for Http {
             .url
             .parse()
             .map_err(|_| TaskError::fatal("data.url is no URL"))?;
-        if url.scheme() != "http" {
-            return Err(TaskError::fatal("only http:// is supported"));
-        }
+        let client = match url.scheme() {
+            "http" => &self.client,
+            "https" => &self.secure,
+            _ => return Err(TaskError::fatal("data.url is neither http:// nor https://")),
+        };
+        let Some(client) = client else {
+            let error = "this worker has no certificates to trust: set SSL_CERT_FILE";
+            return Err(TaskError::retry(error));
+        };
         if !self.allows(&url) {
             let host = url.host_str().unwrap_or_default();
             return Err(
@@ -69,8 +79,7 @@ impl Handler for Http {
                     .class("HostNotAllowed"),
             );
         }
-        let sent = self
-            .client
+        let sent = client
             .post(url)
             .timeout(PATIENCE)
             .json(&request.body)
