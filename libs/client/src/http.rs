@@ -1,4 +1,4 @@
-//! HTTP clients, with TLS by ring.
+//! HTTP clients, with TLS by ring: it becomes the provider of the process where no other was chosen before.
 
 use reqwest::ClientBuilder;
 
