@@ -2,6 +2,7 @@
 //! start and says which variable, which value, and what it takes.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,14 +20,24 @@ pub enum EnvError {
         /// What it takes.
         takes: String,
     },
-    /// The value is wrong and may be secret, so it is not shown.
-    #[error("{name} is set to something that is not {takes}")]
-    Secret {
+    /// The value is wrong for a reason that can be told, and may be secret, so it is not shown.
+    #[error("{name} cannot be used: {why}")]
+    Unusable {
         /// The variable.
         name: String,
-        /// What it takes.
-        takes: String,
+        /// Why, without the value.
+        why: String,
     },
+}
+
+impl EnvError {
+    /// A variable that cannot be used, and why; the value is not shown.
+    pub fn unusable(name: &str, why: impl Into<String>) -> Self {
+        Self::Unusable {
+            name: name.to_owned(),
+            why: why.into(),
+        }
+    }
 }
 
 /// The environment, or a stand-in for tests.
@@ -59,14 +70,17 @@ impl Env {
     }
 
     /// The text of a variable; `None` where it is unset or empty.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<String> {
+    ///
+    /// # Errors
+    /// It is set to bytes that are not UTF-8.
+    pub fn text(&self, name: &str) -> Result<Option<String>, EnvError> {
         #[expect(clippy::disallowed_methods, reason = "this is the one place")]
         let value = match &self.values {
-            None => std::env::var(name).ok(),
-            Some(values) => values.get(name).cloned(),
+            None => std::env::var_os(name).map(into_text).transpose(),
+            Some(values) => Ok(values.get(name).cloned()),
         };
-        value.filter(|value| !value.is_empty())
+        let value = value.map_err(|()| EnvError::unusable(name, "it is not UTF-8"))?;
+        Ok(value.filter(|value| !value.is_empty()))
     }
 
     /// A variable read by `read`, or its default where it is unset.
@@ -80,7 +94,7 @@ impl Env {
         takes: &str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<T, EnvError> {
-        match self.text(name) {
+        match self.text(name)? {
             None => Ok(default),
             Some(value) => read(value.trim()).ok_or_else(|| EnvError::Value {
                 name: name.to_owned(),
@@ -165,6 +179,10 @@ impl Env {
     }
 }
 
+fn into_text(value: OsString) -> Result<String, ()> {
+    value.into_string().map_err(drop)
+}
+
 fn split_unit(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -223,6 +241,15 @@ mod tests {
             error.to_string(),
             r#"WORKER_CONCURRENCY is "many"; it takes a whole number"#
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_are_not_utf8_are_not_taken_for_an_unset_variable() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+        assert_eq!(super::into_text(odd), Err(()));
+        assert_eq!(super::into_text("plain".into()), Ok("plain".to_owned()));
     }
 
     #[test]

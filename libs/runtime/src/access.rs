@@ -1,8 +1,8 @@
 //! Who may do what: API keys with roles.
 //!
-//! Secrets are kept as SHA-256 only and compared in constant time; failures are rationed per address.
+//! Secrets are kept as SHA-256 only and compared in constant time; wrong ones are rationed per address.
 
-mod bearers;
+mod doorkeeper;
 mod limiter;
 mod session;
 
@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Env, EnvError};
 
-pub use bearers::{Bearers, Refusal};
-pub use limiter::Limiter;
-pub use session::{SESSION_SECONDS, Session};
+pub use doorkeeper::{Doorkeeper, Refusal};
+use limiter::Limiter;
+pub use session::{SESSION_SECONDS, Session, Signer, Ticket};
 
 /// What a key may do; each role includes the ones before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,22 +101,55 @@ impl fmt::Debug for ApiKeys {
     }
 }
 
+/// The variable that holds the keys.
+const VARIABLE: &str = "TASKWEIR_API_KEYS";
 /// Shortest secret, bytes: a shorter one can be guessed.
 const MIN_SECRET: usize = 12;
+/// Longest name of a key, bytes.
+const MAX_NAME: usize = 64;
 
-fn read_key(text: &str) -> Option<ApiKey> {
+/// Reads one key, or says why it can never be used. The reason shows no part of the text: any of it may be the secret.
+fn read_key(text: &str) -> Result<ApiKey, String> {
     let mut parts = text.splitn(3, ':');
-    let (name, role, secret) = (parts.next()?, parts.next()?, parts.next()?);
+    let (Some(name), Some(role), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("is not name:role:secret".to_owned());
+    };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) || secret.len() < MIN_SECRET {
-        return None;
+    if !(1..=MAX_NAME).contains(&name.len()) || !name.chars().all(plain) {
+        return Err(format!(
+            "has a name that is not 1 to {MAX_NAME} letters, digits, '.', '_' or '-'"
+        ));
     }
-    Some(ApiKey {
+    let role = role
+        .parse()
+        .map_err(|()| "has a role that is not viewer, submitter, operator or admin".to_owned())?;
+    if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(
+            "has a secret with a space, a line break or a letter outside ASCII, which no Authorization header carries"
+                .to_owned(),
+        );
+    }
+    if secret.len() < MIN_SECRET {
+        return Err(format!(
+            "has a secret of fewer than {MIN_SECRET} characters, which can be guessed"
+        ));
+    }
+    Ok(ApiKey {
         caller: Caller {
             name: name.to_owned(),
-            role: role.parse().ok()?,
+            role,
         },
         hash: Sha256::digest(secret.as_bytes()).into(),
+    })
+}
+
+/// The first two of many that have the same, by what `of` takes from each; counted from 1.
+fn twins<T: PartialEq>(keys: &[ApiKey], of: impl Fn(&ApiKey) -> T) -> Option<(usize, usize)> {
+    let later = keys.iter().enumerate();
+    later.clone().find_map(|(second, key)| {
+        let mut before = later.clone().take(second);
+        let (first, _) = before.find(|(_, other)| of(other) == of(key))?;
+        Some((first + 1, second + 1))
     })
 }
 
@@ -131,28 +164,27 @@ impl ApiKeys {
     /// Reads `TASKWEIR_API_KEYS`: `name:role:secret`, separated by commas.
     ///
     /// # Errors
-    /// One of them is none, or two have one name; the value is not shown.
+    /// One of them can never be used, or two have the same name or secret. The error says which by its place, and why;
+    /// the value is not shown.
     pub fn from_env(env: &Env) -> Result<Self, EnvError> {
-        let Some(text) = env.text("TASKWEIR_API_KEYS") else {
+        let Some(text) = env.text(VARIABLE)? else {
             return Ok(Self::default());
         };
-        let wrong = || EnvError::Secret {
-            name: "TASKWEIR_API_KEYS".to_owned(),
-            takes: format!(
-                "name:role:secret, separated by commas; roles are viewer, submitter, operator, admin, secrets have \
-                 at least {MIN_SECRET} characters"
-            ),
-        };
-        let keys: Option<Vec<ApiKey>> = text.split(',').map(|key| read_key(key.trim())).collect();
-        let keys = keys.ok_or_else(wrong)?;
-        let mut names: Vec<&str> = keys.iter().map(|key| key.caller.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        if names.len() == keys.len() {
-            Ok(Self { keys })
-        } else {
-            Err(wrong())
+        let unusable = |why: String| EnvError::unusable(VARIABLE, why);
+        let mut keys = Vec::new();
+        for (place, key) in (1..).zip(text.split(',')) {
+            let key = read_key(key.trim()).map_err(|why| unusable(format!("key {place} {why}")))?;
+            keys.push(key);
         }
+        if let Some((first, second)) = twins(&keys, |key| key.caller.name.clone()) {
+            let why = format!("keys {first} and {second} have the same name");
+            return Err(unusable(why));
+        }
+        if let Some((first, second)) = twins(&keys, |key| key.hash) {
+            let why = format!("keys {first} and {second} have the same secret");
+            return Err(unusable(why));
+        }
+        Ok(Self { keys })
     }
 
     /// Whether there is none: then everybody may do everything, and only this machine may ask.
@@ -177,17 +209,6 @@ impl ApiKeys {
             }
         })
     }
-
-    /// Whose `Authorization` header this is.
-    #[must_use]
-    pub fn bearer(&self, header: Option<&str>) -> Option<&Caller> {
-        let (scheme, secret) = header?.split_once(' ')?;
-        if scheme.eq_ignore_ascii_case("bearer") {
-            self.caller_of(secret.trim())
-        } else {
-            None
-        }
-    }
 }
 
 #[cfg(test)]
@@ -202,38 +223,51 @@ mod tests {
     #[test]
     fn keys_are_found_by_their_secret() {
         let keys = keys("ann:operator:correct-horse, bot:submitter:battery:staple").unwrap();
-        let ann = keys.bearer(Some("Bearer correct-horse")).unwrap();
+        let ann = keys.caller_of("correct-horse").unwrap();
         assert_eq!((ann.name.as_str(), ann.role), ("ann", Role::Operator));
         assert_eq!(keys.caller_of("battery:staple").unwrap().name, "bot");
-        for header in [
-            None,
-            Some(""),
-            Some("Bearer"),
-            Some("Basic correct-horse"),
-            Some("Bearer wrong-horse-xx"),
-        ] {
-            assert_eq!(keys.bearer(header), None, "{header:?}");
-        }
+        assert_eq!(keys.caller_of("wrong-horse-xx"), None);
         assert!(!format!("{keys:?}").contains("horse"));
     }
 
     #[test]
-    fn bad_keys_are_refused_without_being_shown() {
-        for text in [
-            "ann",
-            "ann:boss:long-enough-secret",
-            "ann:admin:short",
-            ":admin:long-enough-secret",
-            "a:admin:long-enough-secret,a:viewer:long-enough-secret",
-            "a b:admin:long-enough-secret",
+    fn keys_that_can_never_be_used_are_refused_with_the_reason_and_without_being_shown() {
+        for (text, why) in [
+            ("ann", "key 1 is not name:role:secret"),
+            (
+                "ann:viewer:long-enough-secret,",
+                "key 2 is not name:role:secret",
+            ),
+            ("ann:boss:long-enough-secret", "key 1 has a role"),
+            ("ann:admin:short", "fewer than 12 characters"),
+            (":admin:long-enough-secret", "key 1 has a name"),
+            ("a b:admin:long-enough-secret", "key 1 has a name"),
+            (
+                "b:admin:long-enough-secret,a:admin:long-enough secret",
+                "key 2 has a secret with a space",
+            ),
+            ("a:admin:long-enough\nsecret", "a line break"),
+            ("a:admin:long-enough-secr\u{e9}t", "outside ASCII"),
+            (
+                "a:admin:long-enough-secret,a:viewer:long-enough-other",
+                "keys 1 and 2 have the same name",
+            ),
+            (
+                "a:admin:long-enough-secret,b:viewer:other-enough-secret,c:viewer:long-enough-secret",
+                "keys 1 and 3 have the same secret",
+            ),
         ] {
             let error = keys(text).unwrap_err().to_string();
             assert!(
-                error.contains("TASKWEIR_API_KEYS") && !error.contains("long-enough-secret"),
+                error.contains("TASKWEIR_API_KEYS") && error.contains(why),
                 "{error}"
             );
+            assert!(!error.contains("long-enough"), "{error}");
         }
         assert!(ApiKeys::from_env(&Env::of([])).unwrap().is_empty());
+        // What a file or a manifest puts around a key is no part of it.
+        let padded = keys(" ann:viewer:long-enough-secret \n").unwrap();
+        assert!(padded.caller_of("long-enough-secret").is_some());
     }
 
     #[test]

@@ -9,8 +9,8 @@ use poem::web::Data;
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{ApiKeys, Bearers, Limiter, Refusal};
-use crate::listen::{self, ListenAddress, ListenError};
+use crate::access::{Doorkeeper, Refusal};
+use crate::listen::{ListenAddress, ListenError};
 use crate::{Env, EnvError, Readiness};
 
 /// The content type of Prometheus' text format.
@@ -19,12 +19,12 @@ pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8
 #[handler]
 fn metrics(
     Data(handle): Data<&PrometheusHandle>,
-    Data(bearers): Data<&Bearers>,
+    Data(doorkeeper): Data<&Doorkeeper>,
     request: &poem::Request,
 ) -> Response {
-    match bearers.caller(request) {
+    match doorkeeper.caller(request) {
         Ok(_) => {}
-        Err(Refusal::Barred) => return StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Err(Refusal::Rationed) => return StatusCode::TOO_MANY_REQUESTS.into_response(),
         Err(Refusal::Unknown) => {
             return StatusCode::UNAUTHORIZED
                 .with_header("www-authenticate", "Bearer")
@@ -55,7 +55,7 @@ fn ready(Data(readiness): Data<&Readiness>) -> Response {
 /// # Errors
 /// `METRICS_ADDR` is no address.
 pub fn address(env: &Env) -> Result<Option<ListenAddress>, EnvError> {
-    if env.text("METRICS_ADDR").is_none() {
+    if env.text("METRICS_ADDR")?.is_none() {
         return Ok(None);
     }
     let unused = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -68,26 +68,19 @@ pub fn address(env: &Env) -> Result<Option<ListenAddress>, EnvError> {
 /// The address cannot be listened on.
 pub async fn serve(
     address: ListenAddress,
-    keys: ApiKeys,
+    doorkeeper: Doorkeeper,
     handle: PrometheusHandle,
     readiness: Readiness,
     stop: CancellationToken,
-) -> Result<impl Future<Output = Result<(), ListenError>>, ListenError> {
-    let (acceptor, bound) = address.bind().await?;
+) -> Result<impl Future<Output = ()>, ListenError> {
+    let (door, bound) = address.bind().await?;
     tracing::info!(address = %bound, "probes and metrics");
     let app = Route::new()
         .at("/metrics", get(metrics))
         .at("/health/live", get(live))
         .at("/health/ready", get(ready))
         .data(handle)
-        .data(Bearers::new(keys, Limiter::default()))
+        .data(doorkeeper)
         .data(readiness);
-    let place = (bound, address.variable);
-    Ok(listen::serve(
-        acceptor,
-        place,
-        app,
-        Duration::from_secs(1),
-        stop,
-    ))
+    Ok(door.serve(app, Duration::from_secs(1), stop))
 }

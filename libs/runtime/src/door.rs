@@ -9,17 +9,17 @@ use poem::http::StatusCode;
 use poem::{Endpoint, IntoResponse, Request, Response};
 use tokio_util::sync::CancellationToken;
 
-use crate::listen::{self, ListenAddress};
+use crate::listen::ListenAddress;
 
 type App = BoxEndpoint<'static>;
 
 /// Delegates to the app once it is there.
-struct Door {
+struct Opening {
     app: Arc<OnceLock<App>>,
     closed: fn() -> Response,
 }
 
-impl Endpoint for Door {
+impl Endpoint for Opening {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
@@ -53,9 +53,9 @@ pub async fn serve(
     drain: Duration,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let (acceptor, bound) = address.bind().await?;
+    let (door, bound) = address.bind().await?;
     let app = Arc::new(OnceLock::new());
-    let door = Door {
+    let front = Opening {
         app: Arc::clone(&app),
         closed,
     };
@@ -70,7 +70,7 @@ pub async fn serve(
     };
     tokio::select! {
         biased;
-        served = listen::serve(acceptor, (bound, address.variable), door, drain, stop) => Ok(served?),
+        () = door.serve(front, drain, stop) => Ok(()),
         error = failing => Err(error),
     }
 }

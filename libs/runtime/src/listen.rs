@@ -1,12 +1,22 @@
-//! Listening addresses.
+//! Listening addresses, and the server behind each.
+
+mod crowd;
+mod limits;
+mod patience;
+mod seats;
+mod server;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use poem::http::HeaderMap;
-use poem::listener::{Acceptor, Listener, TcpAcceptor, TcpListener};
-use poem::{Endpoint, Server};
+use poem::{Endpoint, EndpointExt, IntoResponse};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use limits::ConnectionLimits;
+pub use patience::Patience;
+pub use seats::{Seat, Seats};
 
 use crate::access::ApiKeys;
 use crate::{Env, EnvError};
@@ -47,10 +57,12 @@ pub struct ListenAddress {
     pub variable: &'static str,
     /// Strangers are kept out, by API keys or by other means.
     pub allow_anonymous: bool,
+    /// How many may be connected.
+    pub limits: ConnectionLimits,
 }
 
 impl ListenAddress {
-    /// Reads an address and `TASKWEIR_ALLOW_ANONYMOUS`.
+    /// Reads an address, `TASKWEIR_ALLOW_ANONYMOUS` and the limits of connections.
     ///
     /// # Errors
     /// One of them cannot be read.
@@ -64,6 +76,7 @@ impl ListenAddress {
             variable,
             allow_anonymous: env.switch("TASKWEIR_ALLOW_ANONYMOUS")?
                 || !ApiKeys::from_env(env)?.is_empty(),
+            limits: ConnectionLimits::from_env(env)?,
         })
     }
 
@@ -71,48 +84,46 @@ impl ListenAddress {
     ///
     /// # Errors
     /// The port is taken, or the address would be open to strangers.
-    pub async fn bind(self) -> Result<(TcpAcceptor, SocketAddr), ListenError> {
+    pub async fn bind(self) -> Result<(Door, SocketAddr), ListenError> {
         let Self {
             address,
             variable,
             allow_anonymous,
+            limits,
         } = self;
         if !address.ip().is_loopback() && !allow_anonymous {
             return Err(ListenError::Open { address, variable });
         }
-        let bound = TcpListener::bind(address).into_acceptor().await;
-        let acceptor = bound.map_err(|cause| ListenError::Bind {
+        let bind = async {
+            let listener = TcpListener::bind(address).await?;
+            let bound = listener.local_addr()?;
+            Ok((Door { listener, limits }, bound))
+        };
+        bind.await.map_err(|cause| ListenError::Bind {
             address,
             variable,
             cause,
-        })?;
-        let local = acceptor.local_addr();
-        let bound = local
-            .first()
-            .and_then(|addr| addr.as_socket_addr().copied());
-        Ok((acceptor, bound.unwrap_or(address)))
+        })
     }
 }
 
-/// Serves an app until `stop`; then requests on their way have `drain` to end.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(
-    acceptor: TcpAcceptor,
-    (address, variable): (SocketAddr, &'static str),
-    app: impl Endpoint + 'static,
-    drain: Duration,
-    stop: CancellationToken,
-) -> Result<(), ListenError> {
-    let stopping = async move { stop.cancelled().await };
-    let serving = Server::new_with_acceptor(acceptor);
-    let served = serving.run_with_graceful_shutdown(app, stopping, Some(drain));
-    served.await.map_err(|cause| ListenError::Bind {
-        address,
-        variable,
-        cause,
-    })
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    limits: ConnectionLimits,
+}
+
+impl Door {
+    /// Serves an app until `stop`; then requests on their way have `drain` to end.
+    pub async fn serve<E>(self, app: E, drain: Duration, stop: CancellationToken)
+    where
+        E: Endpoint + 'static,
+        E::Output: IntoResponse,
+    {
+        let app = app.map_to_response();
+        server::run(self.listener, app, self.limits, drain, stop).await;
+    }
 }
 
 /// Which `Host` headers are taken. A service on loopback is meant for this machine; a page of another

@@ -36,7 +36,7 @@ impl Endpoint {
     /// One of them cannot be used.
     pub fn from_env(env: &Env) -> Result<Option<Self>, EnvError> {
         let port: u16 = env.parse("JAEGER_PORT", PORT, "a port number")?;
-        if let Some(url) = env.text("OTEL_EXPORTER_OTLP_ENDPOINT") {
+        if let Some(url) = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")? {
             let wrong = || EnvError::Value {
                 name: "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
                 value: url.clone(),

@@ -7,16 +7,6 @@ use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
 
 pub use taskweir_env::{Env, EnvError};
 
-/// What `REDIS_URL` may begin with.
-const FORMS: [&str; 6] = [
-    "redis://",
-    "rediss://",
-    "redis+cluster://",
-    "rediss+cluster://",
-    "redis+sentinel://",
-    "rediss+sentinel://",
-];
-
 /// Reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, and `TASKWEIR_PREFIX`.
 ///
 /// # Errors
@@ -32,8 +22,14 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
             (fits && text.chars().all(plain)).then(|| text.to_owned())
         },
     )?;
-    let url = match env.text("REDIS_URL") {
-        Some(url) => url,
+    let given = env.text("REDIS_URL")?;
+    let name = if given.is_some() {
+        "REDIS_URL"
+    } else {
+        "REDIS_HOST"
+    };
+    let url = match given {
+        Some(url) => url.trim().to_owned(),
         None => {
             let host = env.host("REDIS_HOST")?;
             let host = host.unwrap_or_else(|| "localhost".to_owned());
@@ -42,16 +38,11 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
         }
     };
     let settings = RedisSettings { url, prefix };
-    let known = FORMS.iter().any(|form| settings.url.starts_with(form));
-    if known && settings.is_readable() {
-        return Ok(settings);
-    }
     // The value may hold a password: it is not shown.
-    let given = env.text("REDIS_URL").is_some();
-    Err(EnvError::Secret {
-        name: if given { "REDIS_URL" } else { "REDIS_HOST" }.to_owned(),
-        takes: "a URL such as redis://user:password@host:6379, or rediss:// for TLS".to_owned(),
-    })
+    settings
+        .check()
+        .map_err(|why| EnvError::unusable(name, why.to_string()))?;
+    Ok(settings)
 }
 
 /// Reads `RETENTION`, `MAX_QUEUE_LENGTH`, `MEMORY_BUDGET` and `DURABILITY`.
@@ -64,7 +55,7 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
     if retention < Duration::from_secs(1) {
         return Err(EnvError::Value {
             name: "RETENTION".to_owned(),
-            value: env.text("RETENTION").unwrap_or_default(),
+            value: env.text("RETENTION")?.unwrap_or_default(),
             takes: "at least 1s".to_owned(),
         });
     }
@@ -138,7 +129,7 @@ pub fn submit(env: &Env) -> Result<DraftLimits, EnvError> {
     if max_payload == 0 || max_payload > 1024 * 1024 {
         return Err(EnvError::Value {
             name: "MAX_PAYLOAD".to_owned(),
-            value: env.text("MAX_PAYLOAD").unwrap_or_default(),
+            value: env.text("MAX_PAYLOAD")?.unwrap_or_default(),
             takes: "up to 1MiB: store more elsewhere and pass its address".to_owned(),
         });
     }

@@ -21,6 +21,14 @@ pub fn nonce() -> String {
         .collect()
 }
 
+/// 256 random bits as 64 hexadecimal digits: a secret that nobody has to type.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn secret() -> String {
+    let bits: [u128; 2] = rand::rng().random();
+    format!("{:032x}{:032x}", bits[0], bits[1])
+}
+
 /// Who holds what a worker starts now: with a nonce, so that attempts which a failover has made equal
 /// are told apart.
 #[must_use]

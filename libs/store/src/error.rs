@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::address::AddressError;
 use crate::durability::Durability;
 use crate::migrate::LayoutError;
 
@@ -29,6 +30,12 @@ pub enum StoreError {
         /// What was wrong with it.
         detail: String,
     },
+    /// The address of Redis cannot be used.
+    #[error("the address of Redis cannot be used: {0}")]
+    Address(#[from] AddressError),
+    /// The server answers, and not as one that can be used: waiting does not mend it.
+    #[error("Redis cannot be used: {0}")]
+    Unusable(String),
     /// The layout in Redis is absent or not ours.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -115,6 +122,10 @@ impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         if error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed") {
             return Self::OutOfMemory;
+        }
+        // A cluster's client tells of it as of a node that is away.
+        if error.to_string().contains("AuthenticationFailed") {
+            return Self::Refused(error);
         }
         let away = match error.kind() {
             ErrorKind::Io | ErrorKind::ClusterConnectionNotFound => true,

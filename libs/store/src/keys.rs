@@ -19,6 +19,11 @@ pub(crate) fn migrating(prefix: &str) -> String {
     format!("{prefix}:migrating")
 }
 
+/// The secret with which services sign what stands for an API key. String.
+pub(crate) fn signing(prefix: &str) -> String {
+    format!("{prefix}:signing")
+}
+
 /// The keys of one partition.
 #[derive(Debug, Clone)]
 pub struct Keys {

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 pub mod accepts;
+mod address;
 mod audit;
 mod base;
 pub mod clock;
 mod command;
+mod diagnose;
 mod durability;
 pub mod entropy;
 mod error;
@@ -45,6 +47,7 @@ mod verified;
 mod views;
 mod workers;
 
+pub use address::AddressError;
 pub use audit::{Standing, ViewContent, digest};
 pub use base::{BaseHead, Hold};
 pub use command::Cancelled;

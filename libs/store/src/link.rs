@@ -11,10 +11,12 @@ use redis::{Cmd, Pipeline, RedisError, Value};
 use taskweir_domain::{PartitionIndex, TaskId};
 use tracing::Instrument;
 
+use crate::address::{self, AddressError};
+use crate::diagnose::diagnose;
 use crate::durability::Durability;
 use crate::error::StoreError;
 use crate::info::{ServerInfo, warn_of_clocks};
-use crate::keys::Keys;
+use crate::keys::{self, Keys};
 use crate::memory::MemoryWatch;
 use crate::migrate;
 use crate::scripts::Script;
@@ -75,13 +77,19 @@ impl RedisSettings {
         shown(&self.url)
     }
 
-    /// Whether the address can be understood; not whether somebody answers there.
-    #[must_use]
-    pub fn is_readable(&self) -> bool {
-        self.target().is_ok()
+    /// Checks that every part of the address is understood; not whether somebody answers there.
+    ///
+    /// # Errors
+    /// A part is not, and would be ignored.
+    pub fn check(&self) -> Result<(), AddressError> {
+        address::check(&self.url)?;
+        Target::read(&self.url)
+            .map(drop)
+            .map_err(|_| AddressError::Unreadable)
     }
 
     pub(crate) fn target(&self) -> Result<Target, StoreError> {
+        address::check(&self.url)?;
         Ok(Target::read(&self.url)?)
     }
 }
@@ -179,8 +187,45 @@ pub(crate) fn manager_config() -> ConnectionManagerConfig {
         .set_number_of_retries(3)
 }
 
+/// Silence after which a server is asked whether it can be spoken to at all.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Connects, and says what waiting would not mend, be it that the server only stays silent.
+async fn open(
+    settings: &RedisSettings,
+) -> Result<(Target, Connection, Option<String>), StoreError> {
+    let target = settings.target()?;
+    let connected = {
+        let connecting = target.connect();
+        tokio::pin!(connecting);
+        let silent = async {
+            tokio::time::sleep(SILENCE).await;
+            match diagnose(&settings.url, None).await {
+                Some(why) => why,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            connected = &mut connecting => connected,
+            why = silent => return Err(why),
+        }
+    };
+    match connected {
+        Ok((connection, address)) => Ok((target, connection, address)),
+        Err(error) => {
+            let error = StoreError::from(error);
+            let why = if error.is_transient() {
+                diagnose(&settings.url, Some(&error)).await
+            } else {
+                None
+            };
+            Err(why.unwrap_or(error))
+        }
+    }
+}
+
 pub(crate) async fn connect(settings: &RedisSettings) -> Result<Connection, StoreError> {
-    Ok(settings.target()?.connect().await?.0)
+    Ok(open(settings).await?.1)
 }
 
 impl Store {
@@ -189,8 +234,7 @@ impl Store {
     /// # Errors
     /// Redis is away or loading, evicts keys, or has another layout.
     pub async fn connect(settings: &RedisSettings, limits: Limits) -> Result<Self, StoreError> {
-        let target = settings.target()?;
-        let (mut connection, address) = target.connect().await?;
+        let (target, mut connection, address) = open(settings).await?;
         let info = match ServerInfo::ask(&mut connection, None).await {
             Ok(info) => {
                 info.warn();
@@ -312,6 +356,25 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut connection = self.link.get();
         Ok(redis::cmd("PING").query_async(&mut connection).await?)
+    }
+
+    /// A secret that all services on this layout share, made by the first that asks.
+    ///
+    /// # Errors
+    /// Redis is away or refuses.
+    pub async fn signing_secret(&self) -> Result<String, StoreError> {
+        let key = keys::signing(&self.prefix);
+        let mut connection = self.link.get();
+        redis::cmd("SET")
+            .arg(&key)
+            .arg(entropy::secret())
+            .arg("NX")
+            .query_async::<()>(&mut connection)
+            .await?;
+        Ok(redis::cmd("GET")
+            .arg(&key)
+            .query_async(&mut connection)
+            .await?)
     }
 
     /// What the server says of itself, by field of `INFO`; in a cluster, the one that is fullest.

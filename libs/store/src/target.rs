@@ -82,11 +82,8 @@ fn watching<'a>(scheme: &'a str, options: &'a str) -> RedisResult<(&'a str, Stri
             Some(("sentinel_password", value)) => password = value,
             Some(("sentinel_tls", "no")) => scheme = "redis",
             Some(("sentinel_tls", "yes")) => scheme = "rediss",
-            _ => {
-                return Err(wrong(
-                    "behind the service of redis+sentinel:// may stand sentinel_user, sentinel_password, sentinel_tls=yes|no",
-                ));
-            }
+            // Refused before by `address::check`.
+            _ => return Err(wrong("an option of redis+sentinel:// that is none")),
         }
     }
     let who = if user.is_empty() && password.is_empty() {
@@ -98,7 +95,7 @@ fn watching<'a>(scheme: &'a str, options: &'a str) -> RedisResult<(&'a str, Stri
 }
 
 /// TLS with ring; who embeds us may have chosen another one before.
-fn prepare_tls(info: &ConnectionInfo) {
+pub(crate) fn prepare_tls(info: &ConnectionInfo) {
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         rustls::crypto::ring::default_provider()
             .install_default()
@@ -234,6 +231,16 @@ pub(crate) fn shown(url: &str) -> String {
     }
     url.into_connection_info()
         .map_or_else(|_| nothing(), |info| info.addr().to_string())
+}
+
+/// Each server that an address names.
+pub(crate) fn servers_of(url: &str) -> RedisResult<Vec<ConnectionInfo>> {
+    for kind in [CLUSTER, SENTINEL] {
+        if let Some((scheme, rest)) = url.split_once(kind) {
+            return Ok(servers(scheme, rest)?.0);
+        }
+    }
+    Ok(vec![url.into_connection_info()?])
 }
 
 /// A connection shared by many.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
-use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, get, post};
 use taskweir_domain::{DraftLimits, Redaction};
-use taskweir_runtime::access::{ApiKeys, Limiter};
-use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError, Feeder, door, listen};
+use taskweir_runtime::access::{Doorkeeper, Signer};
+use taskweir_runtime::listen::{Door, HostGuard, ListenAddress, Seats};
+use taskweir_runtime::{Env, EnvError, Feeder, door};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
@@ -30,10 +29,8 @@ pub struct Config {
     pub limits: Limits,
     /// Defaults and limits of the new-task form.
     pub submit: DraftLimits,
-    /// Who may do what, from `TASKWEIR_API_KEYS`.
-    pub keys: ApiKeys,
-    /// Who has guessed secrets lately, by client as `TRUSTED_PROXIES` tells.
-    pub failures: Limiter,
+    /// Who may do what, from `TASKWEIR_API_KEYS` and `TRUSTED_PROXIES`.
+    pub doorkeeper: Doorkeeper,
     /// What is hidden of payloads and results, from `REDACT_FIELDS`.
     pub redaction: Redaction,
     /// Where a trace is looked at, with `{trace_id}` in it, from `TRACE_URL`.
@@ -53,8 +50,7 @@ impl Config {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
-            keys: ApiKeys::from_env(env)?,
-            failures: Limiter::from_env(env)?,
+            doorkeeper: Doorkeeper::from_env(env)?,
             redaction: taskweir_settings::redaction(env)?,
             trace_url: env.read("TRACE_URL", None, TRACE_URL_TAKES, |text| {
                 let url = text.starts_with("http://") || text.starts_with("https://");
@@ -69,9 +65,9 @@ impl Config {
     /// # Errors
     /// The port is taken, or the layout is not usable.
     pub async fn build(self) -> anyhow::Result<App> {
-        let (acceptor, address) = self.listen.bind().await?;
+        let (door, address) = self.listen.bind().await?;
         Ok(App {
-            acceptor,
+            door,
             address,
             state: self.connect(address).await?,
         })
@@ -79,14 +75,17 @@ impl Config {
 
     async fn connect(self, address: SocketAddr) -> Result<State, StoreError> {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
+        let secret = store.signing_secret().await?;
+        let signer = Signer::new(self.doorkeeper.keys().clone(), secret.as_bytes());
         Ok(State {
             submitter: Submitter::new(&store),
             ticks: Ticks::new(&store),
+            seats: Seats::new(self.listen.limits),
             redaction: self.redaction,
             trace_url: self.trace_url.map(Into::into),
             store,
             submit: self.submit,
-            gate: Gate::new(self.keys, self.failures, address.ip().is_loopback()),
+            gate: Gate::new(self.doorkeeper, signer, address.ip().is_loopback()),
         })
     }
 
@@ -115,6 +114,8 @@ pub(crate) struct State {
     pub(crate) submit: DraftLimits,
     pub(crate) gate: Gate,
     pub(crate) ticks: Ticks,
+    /// Whose pages hear the ticks.
+    pub(crate) seats: Seats,
     pub(crate) redaction: Redaction,
     trace_url: Option<Arc<str>>,
 }
@@ -129,7 +130,7 @@ impl State {
 
 /// A dashboard, listening.
 pub struct App {
-    acceptor: TcpAcceptor,
+    door: Door,
     address: SocketAddr,
     state: State,
 }
@@ -184,13 +185,9 @@ impl App {
     }
 
     /// Serves until `stop`.
-    ///
-    /// # Errors
-    /// The listener broke.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
+    pub async fn run(self, stop: CancellationToken) {
         tracing::info!(address = %self.address, "dashboard listens");
         let app = routes(self.state, HostGuard::of(self.address));
-        let place = (self.address, "DASHBOARD_ADDR");
-        listen::serve(self.acceptor, place, app, DRAIN, stop).await
+        self.door.serve(app, DRAIN, stop).await;
     }
 }

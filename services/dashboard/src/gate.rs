@@ -1,9 +1,13 @@
 //! Who is at the dashboard: the session of a cookie, or anybody where there are no keys.
 
+use std::net::IpAddr;
+
 use poem::Request;
 use poem::http::header::{COOKIE, HeaderValue};
 use taskweir_domain::Actor;
-use taskweir_runtime::access::{ApiKeys, Caller, Limiter, Role, SESSION_SECONDS, Session};
+use taskweir_runtime::access::{
+    Caller, Doorkeeper, Refusal, Role, SESSION_SECONDS, Session, Signer,
+};
 use taskweir_store::clock;
 
 const COOKIE_NAME: &str = "taskweir_session";
@@ -11,8 +15,8 @@ const COOKIE_NAME: &str = "taskweir_session";
 /// Lets people in by their sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
-    keys: ApiKeys,
-    pub(crate) failures: Limiter,
+    doorkeeper: Doorkeeper,
+    signer: Signer,
     /// On loopback there is no TLS, and a secure cookie would not come back.
     loopback: bool,
 }
@@ -41,17 +45,22 @@ impl Visitor {
 }
 
 impl Gate {
-    pub(crate) fn new(keys: ApiKeys, failures: Limiter, loopback: bool) -> Self {
+    pub(crate) const fn new(doorkeeper: Doorkeeper, signer: Signer, loopback: bool) -> Self {
         Self {
-            keys,
-            failures,
+            doorkeeper,
+            signer,
             loopback,
         }
     }
 
+    /// The address of who sent a request, as far as the proxies in front are trusted.
+    pub(crate) fn client(&self, request: &Request) -> Option<IpAddr> {
+        self.doorkeeper.client(request)
+    }
+
     /// Who sent a request; `None`: somebody who must sign in first.
     pub(crate) fn visitor(&self, request: &Request) -> Option<Visitor> {
-        if self.keys.is_empty() {
+        if self.doorkeeper.is_open() {
             return Some(Visitor(Session {
                 caller: Caller::anonymous(),
                 form_token: String::new(),
@@ -63,14 +72,19 @@ impl Gate {
             .flat_map(|cookies| cookies.split(';'));
         let mut ours =
             cookies.filter_map(|cookie| cookie.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='));
-        ours.find_map(|cookie| self.keys.session(cookie, clock::now_ms() / 1_000))
+        ours.find_map(|cookie| self.signer.session(cookie, clock::now_ms() / 1_000))
             .map(Visitor)
     }
 
     /// The `Set-Cookie` header of somebody who knows a secret.
-    pub(crate) fn sign_in(&self, secret: &str) -> Option<HeaderValue> {
-        let cookie = self.keys.sign_in(secret, clock::now_ms() / 1_000)?;
-        self.cookie(&cookie, SESSION_SECONDS)
+    pub(crate) fn sign_in(
+        &self,
+        request: &Request,
+        secret: &str,
+    ) -> Result<Option<HeaderValue>, Refusal> {
+        let caller = self.doorkeeper.holder(request, secret)?;
+        let cookie = self.signer.sign_in(caller, clock::now_ms() / 1_000);
+        Ok(cookie.and_then(|cookie| self.cookie(&cookie, SESSION_SECONDS)))
     }
 
     /// The `Set-Cookie` header that ends a session.

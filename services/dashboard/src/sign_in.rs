@@ -5,7 +5,7 @@ use poem::http::{StatusCode, header};
 use poem::web::{Data, Form};
 use poem::{IntoResponse, Request, Response, handler};
 use serde::Deserialize;
-use taskweir_runtime::access::Role;
+use taskweir_runtime::access::{Refusal, Role};
 
 use crate::actions::{Token, check};
 use crate::app::State;
@@ -43,21 +43,18 @@ pub(crate) fn enter(
     request: &Request,
     Form(secret): Form<Secret>,
 ) -> Response {
-    if state.gate.failures.bars(request) {
-        return form(
-            StatusCode::TOO_MANY_REQUESTS,
-            Some("Too many wrong secrets came from here; wait a minute."),
-        );
-    }
-    match state.gate.sign_in(&secret.secret) {
-        Some(cookie) => StatusCode::SEE_OTHER
+    match state.gate.sign_in(request, &secret.secret) {
+        Ok(Some(cookie)) => StatusCode::SEE_OTHER
             .with_header(header::LOCATION, url::OVERVIEW)
             .with_header(header::SET_COOKIE, cookie)
             .into_response(),
-        None => {
-            state.gate.failures.failed(request);
+        Ok(None) | Err(Refusal::Unknown) => {
             form(StatusCode::UNAUTHORIZED, Some("No key has this secret."))
         }
+        Err(Refusal::Rationed) => form(
+            StatusCode::TOO_MANY_REQUESTS,
+            Some("No key has this secret, and many wrong ones came from here; wait a minute."),
+        ),
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream;
-use poem::handler;
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem::web::sse::{Event, SSE};
+use poem::{IntoResponse, Request, Response, handler};
 use taskweir_domain::Position;
 use taskweir_store::{Store, StoreError};
 use tokio::sync::watch;
@@ -69,12 +70,18 @@ async fn watch(store: Store, count: Arc<watch::Sender<u64>>) {
 }
 
 #[handler]
-pub(crate) fn ticks(Data(state): Data<&State>) -> SSE {
+pub(crate) fn ticks(request: &Request, Data(state): Data<&State>) -> Response {
+    let Some(seat) = state.seats.take(state.gate.client(request)) else {
+        // The page asks again by itself.
+        return StatusCode::TOO_MANY_REQUESTS
+            .with_header("retry-after", "10")
+            .into_response();
+    };
     let count = state.ticks.count.subscribe();
-    let ticks = stream::unfold(count, async |mut count| {
+    let ticks = stream::unfold((count, seat), async |(mut count, seat)| {
         count.changed().await.ok()?;
         let number = *count.borrow_and_update();
-        Some((Event::message(number.to_string()), count))
+        Some((Event::message(number.to_string()), (count, seat)))
     });
-    SSE::new(ticks).keep_alive(KEEP_ALIVE)
+    SSE::new(ticks).keep_alive(KEEP_ALIVE).into_response()
 }

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use poem::listener::TcpAcceptor;
 use taskweir_domain::{DraftLimits, Redaction};
-use taskweir_runtime::access::{ApiKeys, Bearers, Limiter};
-use taskweir_runtime::listen::{HostGuard, ListenAddress, ListenError};
-use taskweir_runtime::{Env, EnvError, door, listen};
+use taskweir_runtime::access::Doorkeeper;
+use taskweir_runtime::listen::{Door, HostGuard, ListenAddress, Seats};
+use taskweir_runtime::{Env, EnvError, door};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +26,7 @@ pub struct Config {
     /// Defaults and limits of submits.
     pub submit: DraftLimits,
     /// Who may do what, from `TASKWEIR_API_KEYS` and `TRUSTED_PROXIES`.
-    pub bearers: Bearers,
+    pub doorkeeper: Doorkeeper,
     /// What is hidden in histories and the feed, from `REDACT_FIELDS`.
     pub redaction: Redaction,
     /// Where it listens, from `GATEWAY_ADDR`.
@@ -45,7 +44,7 @@ impl Config {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
             submit: taskweir_settings::submit(env)?,
-            bearers: Bearers::new(ApiKeys::from_env(env)?, Limiter::from_env(env)?),
+            doorkeeper: Doorkeeper::from_env(env)?,
             redaction: taskweir_settings::redaction(env)?,
             listen: ListenAddress::from_env(env, "GATEWAY_ADDR", default)?,
         })
@@ -56,9 +55,9 @@ impl Config {
     /// # Errors
     /// The port is taken, or the layout is not usable.
     pub async fn build(self, metrics: PrometheusHandle) -> anyhow::Result<App> {
-        let (acceptor, address) = self.listen.bind().await?;
+        let (door, address) = self.listen.bind().await?;
         Ok(App {
-            acceptor,
+            door,
             address,
             state: self.connect(metrics).await?,
         })
@@ -69,11 +68,12 @@ impl Config {
         Ok(State {
             submitter: Submitter::new(&store),
             feed: Feed::new(&store),
+            seats: Seats::new(self.listen.limits),
             redaction: self.redaction,
             store,
             submit: self.submit,
             metrics,
-            gate: Gate::new(self.bearers),
+            gate: Gate::new(self.doorkeeper),
         })
     }
 
@@ -98,7 +98,7 @@ impl Config {
 
 /// A gateway, listening.
 pub struct App {
-    acceptor: TcpAcceptor,
+    door: Door,
     address: SocketAddr,
     state: State,
 }
@@ -114,13 +114,9 @@ impl App {
     }
 
     /// Serves until `stop`.
-    ///
-    /// # Errors
-    /// The listener broke.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), ListenError> {
+    pub async fn run(self, stop: CancellationToken) {
         tracing::info!(address = %self.address, "gateway listens");
         let app = api::routes(self.state, HostGuard::of(self.address));
-        let place = (self.address, "GATEWAY_ADDR");
-        listen::serve(self.acceptor, place, app, DRAIN, stop).await
+        self.door.serve(app, DRAIN, stop).await;
     }
 }

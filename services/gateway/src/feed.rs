@@ -22,8 +22,6 @@ const BATCH: usize = 1_000;
 const IDLE_MS: u64 = 2_000;
 /// Listeners that read at once to catch up.
 const CATCHING_UP: usize = 4;
-/// Listeners of a gateway.
-const MOST: usize = 1_000;
 /// Tasks whose queue and type a reader remembers.
 const REMEMBERED: usize = 100_000;
 
@@ -138,11 +136,6 @@ impl Feed {
                 .spawn(read(Arc::downgrade(&shared), index, partition));
         }
         Self(shared)
-    }
-
-    /// Whether as many listen as may.
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.sender.receiver_count() >= MOST
     }
 
     /// Listens from positions on, one per partition; `None` = from now.

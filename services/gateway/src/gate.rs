@@ -1,8 +1,10 @@
 //! Who may call what.
 
+use std::net::IpAddr;
+
 use poem::Request;
 use poem::http::Method;
-use taskweir_runtime::access::{Bearers, Caller, Refusal, Role};
+use taskweir_runtime::access::{Caller, Doorkeeper, Refusal, Role};
 use taskweir_runtime::listen::is_own;
 
 use crate::problem::ApiError;
@@ -10,7 +12,7 @@ use crate::problem::ApiError;
 /// Lets callers in by their keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
-    bearers: Bearers,
+    doorkeeper: Doorkeeper,
 }
 
 /// The role a call needs; `None`: probes and the documentation stay open.
@@ -28,8 +30,13 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
 }
 
 impl Gate {
-    pub(crate) const fn new(bearers: Bearers) -> Self {
-        Self { bearers }
+    pub(crate) const fn new(doorkeeper: Doorkeeper) -> Self {
+        Self { doorkeeper }
+    }
+
+    /// The address of who calls, as far as the proxies in front are trusted.
+    pub(crate) fn client(&self, request: &Request) -> Option<IpAddr> {
+        self.doorkeeper.client(request)
     }
 
     /// Who calls, if they may.
@@ -37,7 +44,7 @@ impl Gate {
         let needed = needed(request.method(), request.uri().path());
         // A page of any site can have a browser send a request without a key, and a key it does not have.
         let changes = needed.is_some_and(|needed| needed > Role::Viewer);
-        if self.bearers.are_all() && changes && !is_own(request.headers()) {
+        if self.doorkeeper.is_open() && changes && !is_own(request.headers()) {
             return Err(ApiError::forbidden(
                 "this was sent by a page of another site",
             ));
@@ -46,10 +53,10 @@ impl Gate {
             return Ok(Caller::anonymous());
         };
         let caller = self
-            .bearers
+            .doorkeeper
             .caller(request)
             .map_err(|refusal| match refusal {
-                Refusal::Barred => ApiError::too_many_failures(),
+                Refusal::Rationed => ApiError::too_many_failures(),
                 Refusal::Unknown => ApiError::unauthorized(),
             })?;
         if caller.role < needed {

@@ -1,6 +1,7 @@
 //! Errors as people get them: `application/problem+json` (RFC 9457).
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError};
@@ -451,6 +452,9 @@ pub(crate) fn of_framework(error: poem::Error) -> Response {
             ReadBodyError::PayloadTooLarge => {
                 let detail = format!("the body is larger than {} MiB", MAX_BODY / (1_024 * 1_024));
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+            }
+            ReadBodyError::Io(error) if error.kind() == ErrorKind::TimedOut => {
+                Problem::new(StatusCode::REQUEST_TIMEOUT, error.to_string())
             }
             ReadBodyError::Utf8(_) => {
                 Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8")

@@ -2,6 +2,7 @@
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_domain::{DraftLimits, Redaction, TaskId, TaskSpec};
+use taskweir_runtime::listen::Seats;
 use taskweir_store::{Idempotency, Sending, Store, Story, SubmitOutcome, Submitter};
 use tracing::Instrument;
 
@@ -18,6 +19,8 @@ pub(crate) struct State {
     pub(crate) metrics: PrometheusHandle,
     pub(crate) gate: Gate,
     pub(crate) feed: Feed,
+    /// Who may listen to the feed.
+    pub(crate) seats: Seats,
     /// What is hidden from those who look at histories and the feed.
     pub(crate) redaction: Redaction,
 }

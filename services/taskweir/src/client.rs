@@ -7,7 +7,7 @@ mod watch;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use taskweir_client::Client;
+use taskweir_client::{Client, ClientError};
 use taskweir_runtime::Env;
 
 use crate::cli::{
@@ -18,11 +18,7 @@ use crate::output::{Misuse, say_json};
 /// Calls the gateway and prints its answer.
 pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
     let env = Env::process();
-    let base = env
-        .text("TASKWEIR_URL")
-        .unwrap_or_else(|| "http://localhost:8000".to_owned());
-    let client = Client::new(&base, env.text("TASKWEIR_API_KEY").as_deref())
-        .map_err(|error| Misuse(format!("TASKWEIR_URL: {error}")))?;
+    let client = gateway(&env)?;
     let (answer, show): (Value, fn(&Value)) = match command {
         ClientCommand::Submit(submit) => (submitted(&client, *submit).await?, table::accepted),
         ClientCommand::Cancel(target) => match &target.id {
@@ -73,6 +69,21 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         show(&answer);
     }
     Ok(())
+}
+
+/// The client of the gateway that the environment names.
+fn gateway(env: &Env) -> anyhow::Result<Client> {
+    let base = env.text("TASKWEIR_URL")?;
+    let base = base.unwrap_or_else(|| "http://localhost:8000".to_owned());
+    let secret = env.text("TASKWEIR_API_KEY")?;
+    Ok(Client::new(&base, secret.as_deref()).map_err(|error| {
+        let variable = match &error {
+            ClientError::Secret => "TASKWEIR_API_KEY",
+            ClientError::Tls(_) => "SSL_CERT_FILE",
+            _ => "TASKWEIR_URL",
+        };
+        Misuse(format!("{variable}: {error}"))
+    })?)
 }
 
 /// Tries of a submit, and the pause between two.

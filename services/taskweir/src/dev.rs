@@ -41,7 +41,7 @@ impl Settings {
 pub async fn run() -> anyhow::Result<()> {
     let process = Process::start("taskweir")?;
     let env = &process.env;
-    let told = env.text("REDIS_URL").is_some() || env.text("REDIS_HOST").is_some();
+    let told = env.text("REDIS_URL")?.is_some() || env.text("REDIS_HOST")?.is_some();
     let mut own = None;
     // Before anything is started: a bad value must leave nothing behind.
     let mut settings = Settings::from_env(env)?;
@@ -144,18 +144,15 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
         result.context("the worker")
     };
     let listening = async {
-        let both = tokio::try_join!(gateway.run(rest.clone()), dashboard.run(rest.clone()));
-        // One that fails ends the others.
-        process.stop.cancel();
-        both.map(drop).map_err(anyhow::Error::from)
+        tokio::join!(gateway.run(rest.clone()), dashboard.run(rest.clone()));
     };
-    let (worked, listened, (), ()) = tokio::join!(
+    let (worked, (), (), ()) = tokio::join!(
         working,
         listening,
         scheduler.run(rest.clone()),
         projector.run(rest.clone())
     );
-    worked.and(listened)?;
+    worked?;
     say("stopped; every task is kept\n");
     Ok(())
 }

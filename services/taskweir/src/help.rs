@@ -32,11 +32,25 @@ macro_rules! redact {
     };
 }
 
+macro_rules! connections {
+    () => {
+        "  TRUSTED_PROXIES           proxies in front, by whose X-Forwarded-For clients are told apart [0]
+  MAX_CONNECTIONS           connections at once; 0 for any number [4096]
+  MAX_CONNECTIONS_PER_ADDRESS  of one address; any number behind proxies [1024]
+  MAX_EVENT_STREAMS         event streams at once [1000]
+  MAX_EVENT_STREAMS_PER_ADDRESS  of one client [200]"
+    };
+}
+
 macro_rules! admin {
     () => {
-        "  METRICS_ADDR              probes and metrics over HTTP [off]
+        concat!(
+            "  METRICS_ADDR              probes and metrics over HTTP [off]
   TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]
-  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]"
+  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]
+",
+            connections!()
+        )
     };
 }
 
@@ -80,7 +94,8 @@ macro_rules! listen {
             "]\n",
             "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]
   TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]
-  TRUSTED_PROXIES           proxies in front, by whose X-Forwarded-For clients are told apart [0]"
+",
+            connections!()
         )
     };
 }
@@ -95,7 +110,7 @@ pub const DEV: &str = environment!(
     "  DASHBOARD_ADDR            [127.0.0.1:5001]",
     "  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]",
     "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]",
-    "  TRUSTED_PROXIES           proxies in front, by whose X-Forwarded-For clients are told apart [0]",
+    connections!(),
     "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
     traces!(),
     "  LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]",

@@ -23,10 +23,10 @@ impl Progress for Bar {
 /// Runs a load test and tells.
 pub async fn run(wanted: LoadTest, json: bool) -> anyhow::Result<()> {
     let env = Env::process();
-    let base = env.text("TASKWEIR_URL");
+    let base = env.text("TASKWEIR_URL")?;
     let options = LoadOptions {
         base: base.unwrap_or_else(|| "http://localhost:8000".to_owned()),
-        secret: env.text("TASKWEIR_API_KEY"),
+        secret: env.text("TASKWEIR_API_KEY")?,
         count: wanted.count,
         rate: wanted.rate,
         connections: wanted.connections,

@@ -15,7 +15,7 @@ pub fn say(text: &str) {
 
 /// Whether standard output is for eyes that like colours.
 pub fn has_colour() -> bool {
-    let unwanted = taskweir_runtime::Env::process().text("NO_COLOR").is_some();
+    let unwanted = taskweir_runtime::Env::process().text("NO_COLOR") != Ok(None);
     std::io::stdout().is_terminal() && !unwanted
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use taskweir_runtime::access::ApiKeys;
+use taskweir_runtime::access::Doorkeeper;
 use taskweir_runtime::traces::Traces;
 use taskweir_runtime::{Env, Readiness, admin, lifecycle, telemetry};
 use taskweir_store::{Limits, MigrateOptions, Migrated, RedisSettings, Store, StoreError};
@@ -60,22 +60,16 @@ impl Process {
     /// Serves probes and metrics where `METRICS_ADDR` says so.
     async fn probe(&self, readiness: Readiness) -> anyhow::Result<()> {
         if let Some(address) = admin::address(&self.env)? {
-            let keys = ApiKeys::from_env(&self.env)?;
+            let doorkeeper = Doorkeeper::from_env(&self.env)?;
             let serving = admin::serve(
                 address,
-                keys,
+                doorkeeper,
                 self.metrics.clone(),
                 readiness,
                 self.stop.clone(),
             )
             .await?;
-            let stop = self.stop.clone();
-            self.beside.spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(%error, "probes cannot be served");
-                    stop.cancel();
-                }
-            });
+            self.beside.spawn(serving);
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ const MAX_PROXIES: usize = 8;
 
 /// Counts failures per address of a client.
 #[derive(Debug, Clone, Default)]
-pub struct Limiter {
+pub(super) struct Limiter {
     failures: Arc<Mutex<Failures>>,
     /// Proxies in front of us, each of which adds to `X-Forwarded-For` who called it.
     proxies: usize,
@@ -50,7 +50,7 @@ impl Limiter {
     ///
     /// # Errors
     /// It is no such number.
-    pub fn from_env(env: &Env) -> Result<Self, EnvError> {
+    pub(super) fn from_env(env: &Env) -> Result<Self, EnvError> {
         let takes = "the number of proxies in front, 0 to 8";
         let proxies = env.read("TRUSTED_PROXIES", 0, takes, |text| {
             text.parse().ok().filter(|proxies| *proxies <= MAX_PROXIES)
@@ -63,7 +63,7 @@ impl Limiter {
 
     /// Who sent a request, as far as those in front are trusted. What a client itself writes into the header stands
     /// before what they add, and is not looked at.
-    fn client(&self, request: &Request) -> Option<IpAddr> {
+    pub(super) fn client(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.remote_addr().as_socket_addr();
         let peer = peer.map(SocketAddr::ip);
         let headers = request.headers().get_all("x-forwarded-for").iter();
@@ -76,31 +76,18 @@ impl Limiter {
         told.and_then(|told| read_address(told)).or(peer)
     }
 
-    /// Whether who sent this has failed so often lately that nobody there is heard.
-    #[must_use]
-    pub fn bars(&self, request: &Request) -> bool {
-        self.is_barred(self.client(request))
+    /// Notes that a request bore a wrong secret; whether more came from there lately than are answered as such.
+    pub(super) fn has_failed_again(&self, request: &Request) -> bool {
+        self.note(self.client(request)) > MAX_FAILURES
     }
 
-    /// Notes that a request bore a wrong secret.
-    pub fn failed(&self, request: &Request) {
-        self.note(self.client(request));
-    }
-
-    fn is_barred(&self, address: Option<IpAddr>) -> bool {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures
-            .get(&who(address))
-            .is_some_and(|(count, since)| *count >= MAX_FAILURES && since.elapsed() < WINDOW)
-    }
-
-    fn note(&self, address: Option<IpAddr>) {
+    /// Notes a failure, and gives how many there were within the window.
+    fn note(&self, address: Option<IpAddr>) -> u32 {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let who = who(address);
         if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&who) {
             failures.retain(|_, (_, since)| since.elapsed() < WINDOW);
-            // Still as many: who failed longest ago is forgotten. Barring all whom we do not know would bar those who
-            // never failed, too.
+            // Still as many: who failed longest ago is forgotten.
             if failures.len() >= MAX_ADDRESSES {
                 let oldest = failures.iter().min_by_key(|(_, (_, since))| *since);
                 if let Some(oldest) = oldest.map(|(who, _)| *who) {
@@ -112,7 +99,8 @@ impl Limiter {
         if since.elapsed() >= WINDOW {
             (*count, *since) = (0, Instant::now());
         }
-        *count += 1;
+        *count = count.saturating_add(1);
+        *count
     }
 }
 
@@ -126,15 +114,14 @@ mod tests {
     use crate::Env;
 
     #[test]
-    fn too_many_failures_bar_their_address_alone() {
+    fn failures_are_counted_by_address() {
         let limiter = Limiter::default();
         let (one, other) = ("192.0.2.1".parse().ok(), "192.0.2.2".parse().ok());
-        for _ in 0..MAX_FAILURES {
-            assert!(!limiter.is_barred(one));
-            limiter.note(one);
+        for count in 1..=MAX_FAILURES {
+            assert_eq!(limiter.note(one), count);
         }
-        assert!(limiter.is_barred(one));
-        assert!(!limiter.is_barred(other));
+        assert_eq!(limiter.note(other), 1);
+        assert_eq!(limiter.note(one), MAX_FAILURES + 1);
     }
 
     #[test]
@@ -144,13 +131,14 @@ mod tests {
             limiter.note(format!("2001:db8:1:2::{n:x}").parse().ok());
             limiter.note(format!("::ffff:192.0.2.{n}").parse().ok());
         }
-        assert!(limiter.is_barred("2001:db8:1:2:ffff::1".parse().ok()));
-        assert!(!limiter.is_barred("2001:db8:1:3::1".parse().ok()));
-        assert!(!limiter.is_barred("192.0.2.1".parse().ok()));
+        let count = |address: &str| limiter.note(address.parse().ok());
+        assert_eq!(count("2001:db8:1:2:ffff::1"), MAX_FAILURES + 1);
+        assert_eq!(count("2001:db8:1:3::1"), 1);
+        assert_eq!(count("192.0.2.1"), 2);
     }
 
     #[test]
-    fn whoever_has_many_addresses_fills_no_memory_and_bars_nobody_else() {
+    fn whoever_has_many_addresses_fills_no_memory() {
         let limiter = Limiter::default();
         let address = |n: u32| Some(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
         let many = u32::try_from(MAX_ADDRESSES).unwrap();
@@ -158,11 +146,8 @@ mod tests {
             limiter.note(address(n));
         }
         assert!(limiter.failures.lock().unwrap().len() <= MAX_ADDRESSES);
-        assert!(!limiter.is_barred(address(many + 1_000)));
-        for _ in 0..MAX_FAILURES {
-            limiter.note(address(many + 2_000));
-        }
-        assert!(limiter.is_barred(address(many + 2_000)));
+        assert_eq!(limiter.note(address(many + 1_000)), 1);
+        assert_eq!(limiter.note(address(many + 1_000)), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use poem::Request;
 use poem::web::Data;
 use poem::web::sse::Event;
 use poem_openapi::param::{Header, Query};
@@ -12,6 +13,7 @@ use poem_openapi::types::{Any, ToJSON};
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use taskweir_domain::{Position, Redaction, TaskId, format_ms};
+use taskweir_runtime::listen::Seat;
 
 use super::Tag;
 use crate::feed::{Heard, Listener};
@@ -128,6 +130,7 @@ struct Sending {
     redaction: Redaction,
     /// When it is told where the log is, unless it hears an event before.
     place_at: tokio::time::Instant,
+    _seat: Seat,
 }
 
 impl Sending {
@@ -170,6 +173,7 @@ impl Events {
     #[oai(path = "/events", method = "get", operation_id = "listen")]
     async fn listen(
         &self,
+        request: &Request,
         Data(state): Data<&State>,
         /// Only of this queue.
         Query(queue): Query<Option<String>>,
@@ -205,9 +209,8 @@ impl Events {
                 }
             }
         }
-        if state.feed.is_full() {
-            return Err(ApiError::too_many_listeners());
-        }
+        let seat = state.seats.take(state.gate.client(request));
+        let seat = seat.ok_or_else(ApiError::too_many_listeners)?;
         // Who says where it was knows a place already.
         let place_in = if from.is_some() {
             PLACE_EVERY
@@ -219,6 +222,7 @@ impl Events {
             wanted: Wanted { queue, task, kind },
             redaction: state.redaction.clone(),
             place_at: tokio::time::Instant::now() + place_in,
+            _seat: seat,
         };
         Ok(EventStream::new(stream(sending))
             .keep_alive(KEEP_ALIVE)

@@ -93,6 +93,12 @@ async fn people_sign_in_to_the_dashboard_and_their_names_are_in_the_events() {
             .as_u16(),
         401
     );
+    for _ in 0..10 {
+        post("/sign-in", None, "secret=guess-guess-guess".to_owned()).await;
+    }
+    let guess = post("/sign-in", None, "secret=guess-guess-guess".to_owned()).await;
+    assert_eq!(guess.status().as_u16(), 429, "guesses are rationed");
+    // And yet the right secrets pass, from the same address.
     let sign_in = async |secret: &str| {
         let answer = post("/sign-in", None, format!("secret={secret}")).await;
         assert_eq!(answer.status().as_u16(), 303);

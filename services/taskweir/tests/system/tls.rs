@@ -299,13 +299,38 @@ async fn a_server_that_nobody_vouches_for_or_a_wrong_password_stops_the_start_an
     let wrong = secured.migrate(|command| {
         command.env("REDIS_URL", secured.url.replace("s3cret", "wr0ng"));
     });
-    let plain = secured.migrate(|command| {
+    let other = secured.migrate(|command| {
         command.env("REDIS_URL", secured.url.replace("rediss", "https"));
     });
+    let plain = secured.migrate(|command| {
+        command.env("REDIS_URL", secured.url.replace("rediss", "redis"));
+    });
+    let (redis, _) = &secured.servers[0];
+    let secretive = secured.migrate(|command| {
+        let url = redis.url().replace("redis://", "rediss://app:s3cret@");
+        command.env("REDIS_URL", url);
+    });
+    let database = secured.migrate(|command| {
+        command.env("REDIS_URL", format!("{}/99", secured.url));
+    });
+    let ignored = secured.migrate(|command| {
+        command.env("REDIS_URL", format!("{}?db=5", secured.url));
+    });
+    let raw = secured.migrate(|command| {
+        command.env("REDIS_URL", secured.url.replace("s3cret", "s3cret/wr0ng"));
+    });
+    assert_eq!(redis.cli(&["ACL", "SETUSER", "app", "-hget"]), "OK");
+    let powerless = secured.migrate(|_| {});
     for (output, told) in [
-        (unknown, "certificate"),
+        (unknown, "is not trusted"),
         (wrong, "password"),
-        (plain, "rediss://"),
+        (other, "rediss://"),
+        (plain, "speaks tls: begin the address with rediss"),
+        (secretive, "does not speak tls"),
+        (database, "db index is out of range"),
+        (ignored, "\"db\" is not an option"),
+        (raw, "percent-encode"),
+        (powerless, "hget"),
     ] {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());
