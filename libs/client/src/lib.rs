@@ -1,13 +1,17 @@
 //! HTTP client of a Taskweir gateway: the calls of the API, JSON in and out.
 
+mod answer;
 mod error;
 pub mod http;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
 use serde_json::Value;
 
+pub use answer::Answer;
 pub use error::{ClientError, Problem};
 
 /// Longest wait for an answer.
@@ -70,7 +74,7 @@ impl Client {
         }
     }
 
-    async fn answer(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+    async fn answer(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         let response = request.send().await.map_err(|error| ClientError::Away {
             base: self.base.clone(),
             source: error,
@@ -78,7 +82,7 @@ impl Client {
         read(response).await
     }
 
-    async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, ClientError> {
+    async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, ClientError> {
         self.answer(self.request(Method::GET, path).query(query))
             .await
     }
@@ -88,37 +92,62 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn submit(&self, task: &Value, key: &str) -> Result<Value, ClientError> {
+    pub async fn submit(&self, task: &impl Serialize, key: &str) -> Result<Answer, ClientError> {
         let request = self
             .request(Method::POST, "/tasks")
             .header("idempotency-key", key);
         self.answer(request.json(task)).await
     }
 
+    /// `POST /tasks/batch`: submits up to 1,000 tasks together; each may carry an `idempotency_key` of its own.
+    ///
+    /// # Errors
+    /// The gateway refuses or is away.
+    pub async fn submit_batch(&self, tasks: &[impl Serialize]) -> Result<Answer, ClientError> {
+        let body = BTreeMap::from([("tasks", tasks)]);
+        let request = self.request(Method::POST, "/tasks/batch").json(&body);
+        self.answer(request).await
+    }
+
+    /// Asks for something, and says why where there is a reason.
+    async fn ask(&self, path: &str, reason: Option<&str>) -> Result<Answer, ClientError> {
+        let request = self.request(Method::POST, path);
+        self.answer(match reason {
+            Some(reason) => request.json(&BTreeMap::from([("reason", reason)])),
+            None => request,
+        })
+        .await
+    }
+
     /// `POST /tasks/{id}/cancel`: cancels a task.
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn cancel(&self, id: &str) -> Result<Value, ClientError> {
+    pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<Answer, ClientError> {
         let path = format!("/tasks/{}/cancel", segment(id));
-        self.answer(self.request(Method::POST, &path)).await
+        self.ask(&path, reason).await
     }
 
     /// `POST /queues/{q}/pause` or `…/resume`.
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn pause(&self, queue: &str, paused: bool) -> Result<Value, ClientError> {
+    pub async fn pause(
+        &self,
+        queue: &str,
+        paused: bool,
+        reason: Option<&str>,
+    ) -> Result<Answer, ClientError> {
         let verb = if paused { "pause" } else { "resume" };
         let path = format!("/queues/{}/{verb}", segment(queue));
-        self.answer(self.request(Method::POST, &path)).await
+        self.ask(&path, reason).await
     }
 
     /// `GET /tasks/{id}`: a task now, or as it was at an instant (an RFC 3339 time or a position).
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn task(&self, id: &str, as_of: Option<&str>) -> Result<Value, ClientError> {
+    pub async fn task(&self, id: &str, as_of: Option<&str>) -> Result<Answer, ClientError> {
         let query = as_of.map(|as_of| ("as_of", as_of.to_owned()));
         let query: Vec<_> = query.into_iter().collect();
         self.get(&format!("/tasks/{}", segment(id)), &query).await
@@ -128,7 +157,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn history(&self, id: &str) -> Result<Value, ClientError> {
+    pub async fn history(&self, id: &str) -> Result<Answer, ClientError> {
         self.get(&format!("/tasks/{}/history", segment(id)), &[])
             .await
     }
@@ -137,7 +166,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn tasks(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+    pub async fn tasks(&self, query: &[(&str, String)]) -> Result<Answer, ClientError> {
         self.get("/tasks", query).await
     }
 
@@ -145,7 +174,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn dead_letters(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+    pub async fn dead_letters(&self, query: &[(&str, String)]) -> Result<Answer, ClientError> {
         self.get("/dlq/failed-tasks", query).await
     }
 
@@ -153,18 +182,28 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn retry_dead_letter(&self, id: &str) -> Result<Value, ClientError> {
+    pub async fn retry_dead_letter(
+        &self,
+        id: &str,
+        reason: Option<&str>,
+    ) -> Result<Answer, ClientError> {
         let path = format!("/dlq/failed-tasks/{}/retry", segment(id));
-        self.answer(self.request(Method::POST, &path)).await
+        self.ask(&path, reason).await
     }
 
     /// `DELETE /dlq/failed-tasks/{id}`: removes a dead letter.
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn remove_dead_letter(&self, id: &str) -> Result<Value, ClientError> {
+    pub async fn remove_dead_letter(
+        &self,
+        id: &str,
+        reason: Option<&str>,
+    ) -> Result<Answer, ClientError> {
         let path = format!("/dlq/failed-tasks/{}", segment(id));
-        self.answer(self.request(Method::DELETE, &path)).await
+        let request = self.request(Method::DELETE, &path);
+        let query = reason.map(|reason| ("reason", reason));
+        self.answer(request.query(query.as_slice())).await
     }
 
     /// `POST /dlq/retry`, `/dlq/delete` or `/tasks/cancel` (`path`): begins a bulk operation, or counts what
@@ -172,7 +211,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn begin(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+    pub async fn begin(&self, path: &str, body: &Value) -> Result<Answer, ClientError> {
         self.answer(self.request(Method::POST, path).json(body))
             .await
     }
@@ -181,7 +220,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn operations(&self) -> Result<Value, ClientError> {
+    pub async fn operations(&self) -> Result<Answer, ClientError> {
         self.get("/operations", &[]).await
     }
 
@@ -189,7 +228,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn operation(&self, id: &str) -> Result<Value, ClientError> {
+    pub async fn operation(&self, id: &str) -> Result<Answer, ClientError> {
         self.get(&format!("/operations/{}", segment(id)), &[]).await
     }
 
@@ -197,7 +236,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn stop_operation(&self, id: &str) -> Result<Value, ClientError> {
+    pub async fn stop_operation(&self, id: &str) -> Result<Answer, ClientError> {
         let path = format!("/operations/{}", segment(id));
         self.answer(self.request(Method::DELETE, &path)).await
     }
@@ -206,7 +245,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn queues(&self) -> Result<Value, ClientError> {
+    pub async fn queues(&self) -> Result<Answer, ClientError> {
         self.get("/queues", &[]).await
     }
 
@@ -214,7 +253,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn workers(&self) -> Result<Value, ClientError> {
+    pub async fn workers(&self) -> Result<Answer, ClientError> {
         self.get("/workers", &[]).await
     }
 
@@ -222,7 +261,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn stats(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+    pub async fn stats(&self, query: &[(&str, String)]) -> Result<Answer, ClientError> {
         self.get("/stats", query).await
     }
 
@@ -230,7 +269,7 @@ impl Client {
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn stats_diff(&self, query: &[(&str, String)]) -> Result<Value, ClientError> {
+    pub async fn stats_diff(&self, query: &[(&str, String)]) -> Result<Answer, ClientError> {
         self.get("/stats/diff", query).await
     }
 }
@@ -247,16 +286,13 @@ fn segment(text: &str) -> String {
     })
 }
 
-async fn read(response: Response) -> Result<Value, ClientError> {
+async fn read(response: Response) -> Result<Answer, ClientError> {
     let status = response.status();
-    let body = response.bytes().await?;
+    let body = response.text().await?;
     if status.is_success() {
-        if body.is_empty() {
-            return Ok(Value::Null);
-        }
-        return serde_json::from_slice(&body).map_err(|_| ClientError::Unreadable(status.as_u16()));
+        return Answer::read(body).ok_or(ClientError::Unreadable(status.as_u16()));
     }
-    match serde_json::from_slice::<Problem>(&body) {
+    match serde_json::from_str::<Problem>(&body) {
         Ok(problem) => Err(ClientError::Refused(problem)),
         Err(_) => Err(ClientError::Unreadable(status.as_u16())),
     }

@@ -21,6 +21,39 @@ impl Actor {
     }
 }
 
+/// Who asks for something, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Who.
+    pub actor: Actor,
+    /// Why, in the words of who asks.
+    pub reason: Option<String>,
+}
+
+impl Ask {
+    /// Longest reason, bytes: it stands in the event.
+    pub const MAX_REASON: usize = 500;
+
+    /// Somebody's, with a reason where one was given.
+    #[must_use]
+    pub fn new(actor: Actor, reason: Option<String>) -> Self {
+        let reason = reason.filter(|reason| !reason.is_empty());
+        Self { actor, reason }
+    }
+}
+
+impl From<Actor> for Ask {
+    fn from(actor: Actor) -> Self {
+        Self::new(actor, None)
+    }
+}
+
+impl From<&Actor> for Ask {
+    fn from(actor: &Actor) -> Self {
+        actor.clone().into()
+    }
+}
+
 /// Kind of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -199,13 +232,13 @@ pub enum Command {
     /// No handler of its type here.
     Park,
     /// A person wants it to stop.
-    Cancel(Actor),
+    Cancel(Ask),
     /// Not started in time.
     Expire,
     /// A person takes it back from the dead letters.
-    DlqRetry(Actor),
+    DlqRetry(Ask),
     /// A person removes it from the dead letters.
-    DlqRemove(Actor),
+    DlqRemove(Ask),
 }
 
 #[cfg(test)]

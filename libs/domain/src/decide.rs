@@ -1,7 +1,7 @@
 //! What follows from a command.
 
 use crate::Status;
-use crate::command::{Actor, AttemptError, Command, ErrorKind, Failure, Fence, LossSeen};
+use crate::command::{Ask, AttemptError, Command, ErrorKind, Failure, Fence, LossSeen};
 use crate::event::{
     AttemptFailed, CancelRequested, Cancelled, Completed, DeadLetterReason, DeadLettered,
     DlqRemoved, DlqRetried, Event, Expired, LateCompletionRefused, LeaseExpired, Progressed,
@@ -152,7 +152,7 @@ pub fn decide(
             }
             .into()
         }
-        Command::Cancel(actor) => cancelled(task, actor)?,
+        Command::Cancel(ask) => cancelled(task, ask)?,
         Command::Expire => {
             require(
                 task,
@@ -160,18 +160,20 @@ pub fn decide(
             )?;
             Expired {}.into()
         }
-        Command::DlqRetry(actor) => {
+        Command::DlqRetry(ask) => {
             require(task, task.status() == Status::Failed)?;
             DlqRetried {
-                actor: actor.clone(),
+                actor: ask.actor.clone(),
+                reason: ask.reason.clone(),
                 bulk: None,
             }
             .into()
         }
-        Command::DlqRemove(actor) => {
+        Command::DlqRemove(ask) => {
             require(task, task.status() == Status::Failed)?;
             DlqRemoved {
-                actor: actor.clone(),
+                actor: ask.actor.clone(),
+                reason: ask.reason.clone(),
                 bulk: None,
             }
             .into()
@@ -251,16 +253,24 @@ fn lost(task: &Task, fence: Option<&Fence>) -> Event {
     .into()
 }
 
-fn cancelled(task: &Task, actor: &Actor) -> Result<Event, Rejection> {
-    let actor = actor.clone();
+fn cancelled(task: &Task, ask: &Ask) -> Result<Event, Rejection> {
+    let Ask { actor, reason } = ask.clone();
     match task.phase {
         Phase::Processing {
             cancelling: true, ..
         } => Err(Rejection::AlreadyCancelling),
-        Phase::Processing { .. } => Ok(CancelRequested { actor, bulk: None }.into()),
-        Phase::Scheduled { .. } | Phase::Pending | Phase::Retrying { .. } => {
-            Ok(Cancelled { actor, bulk: None }.into())
+        Phase::Processing { .. } => Ok(CancelRequested {
+            actor,
+            reason,
+            bulk: None,
         }
+        .into()),
+        Phase::Scheduled { .. } | Phase::Pending | Phase::Retrying { .. } => Ok(Cancelled {
+            actor,
+            reason,
+            bulk: None,
+        }
+        .into()),
         _ => Err(Rejection::Status(task.status())),
     }
 }

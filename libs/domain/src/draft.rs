@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::de::DeserializeOwned;
 
 use crate::fit::{self, MAX_TIMEOUT_SECONDS, MAX_WAIT_SECONDS};
+use crate::json_text::Parts;
 use crate::{Json, RetryPolicy, TaskSpec, parse_rfc3339_ms};
 
 /// A field of a request that cannot be taken.
@@ -106,17 +107,22 @@ const KNOWN: &str = "type, data, queue, priority, max_retries, retry, delay, run
 /// # Errors
 /// Every field that cannot be taken, each named; an unknown field too.
 pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<FieldError>> {
-    let fields: Fields = serde_json::from_str(text).map_err(|_| {
-        vec![FieldError {
-            field: String::new(),
-            message: "must be a JSON object".to_owned(),
-        }]
-    })?;
+    let fault = |field: String, message: &str| FieldError {
+        field,
+        message: message.to_owned(),
+    };
+    let fields: Fields = serde_json::from_str(text)
+        .map_err(|_| vec![fault(String::new(), "must be a JSON object")])?;
     let mut reader = Reader {
         fields,
         prefix: "",
         errors: Vec::new(),
     };
+    // Of two that have the same name, any choice would be a guess.
+    let twice = twins(text).into_iter();
+    reader
+        .errors
+        .extend(twice.map(|field| fault(field, "is given twice")));
     let task_type = if reader.fields.get("type").is_none_or(Json::is_null) {
         reader.fields.remove("type");
         reader.error("type", "is required");
@@ -132,13 +138,9 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
     let run_at: Option<String> = reader.take("run_at", "an RFC 3339 time");
     let run_at_ms = run_at.and_then(|text| {
         let parsed = parse_rfc3339_ms(&text);
-        if parsed.is_none() {
-            reader.error(
-                "run_at",
-                "must be an RFC 3339 time, such as 2026-01-31T03:12:00Z",
-            );
-        }
         parsed
+            .map_err(|fault| reader.error("run_at", fault.to_string()))
+            .ok()
     });
     if delay_ms.is_some() && run_at_ms.is_some() {
         reader.error("run_at", "cannot stand beside delay: give one of them");
@@ -168,6 +170,22 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
         }),
         _ => Err(reader.errors),
     }
+}
+
+/// Fields that stand twice.
+fn twins(text: &str) -> Vec<String> {
+    let Parts::Object(members) = Parts::of(text) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    let mut twins: Vec<String> = names
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0].clone())
+        .collect();
+    twins.dedup();
+    twins
 }
 
 fn data(reader: &mut Reader, max: usize) -> Json {

@@ -374,6 +374,9 @@ pub struct Bulk {
 pub struct CancelRequested {
     /// Who asked.
     pub actor: Actor,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it was part of, where it was one of many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<Bulk>,
@@ -384,6 +387,9 @@ pub struct CancelRequested {
 pub struct Cancelled {
     /// Who asked.
     pub actor: Actor,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it was part of, where it was one of many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<Bulk>,
@@ -422,6 +428,9 @@ pub struct LateCompletionRefused {
 pub struct DlqRetried {
     /// Who asked.
     pub actor: Actor,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it was part of, where it was one of many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<Bulk>,
@@ -432,6 +441,9 @@ pub struct DlqRetried {
 pub struct DlqRemoved {
     /// Who asked.
     pub actor: Actor,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it was part of, where it was one of many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bulk: Option<Bulk>,
@@ -442,6 +454,9 @@ pub struct DlqRemoved {
 pub struct QueuePaused {
     /// Who asked.
     pub actor: Actor,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Body of `QueueResumed`.
@@ -449,4 +464,7 @@ pub struct QueuePaused {
 pub struct QueueResumed {
     /// Who asked.
     pub actor: Actor,
+    /// Why, in the words of who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::draft::{FieldError, Limits};
+use crate::time::LAST_MS;
 use crate::{RetryPolicyError, TaskSpec};
 
 const MAX_LABELS: usize = 16;
@@ -13,8 +14,6 @@ const MAX_UNIQUE_KEY: usize = 256;
 pub(crate) const MAX_WAIT_SECONDS: f64 = 315_360_000.0;
 /// Thirty days, seconds.
 pub(crate) const MAX_TIMEOUT_SECONDS: f64 = 2_592_000.0;
-/// The last instant that RFC 3339 can write, ms since the epoch.
-const LAST_MS: u64 = 253_402_300_799_999;
 
 fn fault(field: impl Into<String>, message: impl Into<String>) -> FieldError {
     let (field, message) = (field.into(), message.into());
@@ -106,7 +105,12 @@ impl TaskSpec {
                 1,
                 MAX_WAIT_SECONDS,
             ))
-            .chain(late.then(|| fault("run_at", "must be before the year 10000")));
+            .chain(late.then(|| {
+                fault(
+                    "run_at",
+                    "is too far ahead: the last time that is taken is 9999-12-30T22:00:00Z",
+                )
+            }));
         faults.into_iter().next().map_or(Ok(self), Err)
     }
 }

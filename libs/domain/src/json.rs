@@ -45,12 +45,6 @@ impl Json {
     pub fn is_null(&self) -> bool {
         self.as_str() == "null"
     }
-
-    /// The parsed value, for showing it.
-    #[must_use]
-    pub fn to_value(&self) -> serde_json::Value {
-        serde_json::from_str(self.as_str()).unwrap_or(serde_json::Value::Null)
-    }
 }
 
 impl fmt::Debug for Json {

@@ -24,6 +24,9 @@ pub enum NameError {
     /// A character outside the alphabet of names.
     #[error("may hold only letters, digits and {1}, not {0:?}")]
     Character(char, &'static str),
+    /// A part that a path of a URL or of files takes for a way up, or for nothing.
+    #[error("must not be, or have between its '/', nothing, '.' or '..': no path could name it")]
+    Unaddressable,
 }
 
 fn check(text: &str, extra: &str, shown: &'static str) -> Result<(), NameError> {
@@ -38,6 +41,10 @@ fn check(text: &str, extra: &str, shown: &'static str) -> Result<(), NameError> 
     }
     if text.len() > MAX_NAME {
         return Err(NameError::TooLong);
+    }
+    // Clients, proxies and browsers fold such parts of a path away, encoded ones too.
+    if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(NameError::Unaddressable);
     }
     Ok(())
 }
@@ -101,13 +108,14 @@ macro_rules! name {
 }
 
 name!(
-    /// Name of a queue: 1 to 64 of letters, digits, `.`, `_`, `-`.
+    /// Name of a queue: 1 to 64 of letters, digits, `.`, `_`, `-`, and neither `.` nor `..`.
     QueueName,
     "._-",
     "'.', '_', '-'"
 );
 name!(
-    /// Name of a task type: 1 to 64 of letters, digits, `.`, `_`, `-`, `:`, `/`.
+    /// Name of a task type: 1 to 64 of letters, digits, `.`, `_`, `-`, `:`, `/`; no part
+    /// between its `/` is empty, `.` or `..`.
     TaskType,
     "._-:/",
     "'.', '_', '-', ':', '/'"
@@ -136,6 +144,20 @@ mod tests {
         assert_eq!("x".repeat(65).parse::<TaskType>(), Err(NameError::TooLong));
         for bad in ["a:b", "a{b", "a b", "ä", "a\n"] {
             assert!(bad.parse::<QueueName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_path_can_hold_are_refused() {
+        for bad in [".", ".."] {
+            assert_eq!(bad.parse::<QueueName>(), Err(NameError::Unaddressable));
+            assert_eq!(bad.parse::<TaskType>(), Err(NameError::Unaddressable));
+        }
+        for bad in ["/", "a/", "/a", "a//b", "a/../b", "./a"] {
+            assert_eq!(bad.parse::<TaskType>(), Err(NameError::Unaddressable));
+        }
+        for good in ["...", ".a", "a.", "..a"] {
+            assert!(good.parse::<QueueName>().is_ok(), "{good}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Hiding parts of payloads and results from those who look: `REDACT_FIELDS`.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
-use serde_json::Value;
+use crate::json_text::{MAX_DEPTH, Parts, list, object};
 
 /// What stands where something is hidden.
 pub const REDACTED: &str = "[redacted]";
@@ -73,6 +74,9 @@ impl FromStr for Redaction {
     }
 }
 
+/// Shortest text of a hidden value that is looked for in words about it: shorter ones stand everywhere.
+const MIN_SECRET: usize = 3;
+
 impl Redaction {
     /// Whether nothing is hidden.
     #[must_use]
@@ -80,83 +84,178 @@ impl Redaction {
         self.paths.is_empty()
     }
 
-    /// Hides what the paths name in a payload or a result.
-    pub fn apply(&self, value: &mut Value) {
-        for path in &self.paths {
-            hide(value, path);
+    /// The paths as they begin.
+    fn active(&self) -> Vec<&[Step]> {
+        self.paths.iter().map(Vec::as_slice).collect()
+    }
+
+    /// A payload or a result without what the paths name; the rest of it stays as it is written.
+    #[must_use]
+    pub fn of<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.is_empty() {
+            return Cow::Borrowed(text);
         }
+        Cow::Owned(hide(text, &self.active(), MAX_DEPTH))
+    }
+
+    /// The body of an event, without what is hidden of the payload and the result that stand there.
+    #[must_use]
+    pub fn of_body<'a>(&self, body: &'a str) -> Cow<'a, str> {
+        match Parts::of(body) {
+            Parts::Object(members) if !self.is_empty() => {
+                let members = members.into_iter().map(|(name, value)| {
+                    let shown = match name.as_str() {
+                        "data" | "result" => self.of(value),
+                        _ => Cow::Borrowed(value),
+                    };
+                    (name, shown.into_owned())
+                });
+                Cow::Owned(object(members))
+            }
+            _ => Cow::Borrowed(body),
+        }
+    }
+
+    /// Words about a task, such as an error, without the values that are hidden of its payload.
+    #[must_use]
+    pub fn of_words<'a>(&self, words: &'a str, payload: &str) -> Cow<'a, str> {
+        if self.is_empty() {
+            return Cow::Borrowed(words);
+        }
+        let mut secrets = Vec::new();
+        collect(payload, &self.active(), MAX_DEPTH, &mut secrets);
+        secrets.retain(|secret| secret.len() >= MIN_SECRET);
+        // A secret may be part of another one.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.iter().fold(Cow::Borrowed(words), |words, secret| {
+            if words.contains(secret.as_str()) {
+                Cow::Owned(words.replace(secret.as_str(), REDACTED))
+            } else {
+                words
+            }
+        })
     }
 
     /// Whether the marker stands where something would be hidden: what was shown came back as if it were data.
     #[must_use]
-    pub fn left_in(&self, value: &Value) -> bool {
-        let mut hidden = value.clone();
-        unmark(&mut hidden);
-        self.apply(&mut hidden);
-        both_marked(value, &hidden)
-    }
-
-    /// Hides it in the body of an event: in the payload and the result that stand there.
-    pub fn apply_to_body(&self, body: &mut Value) {
-        for name in ["data", "result"] {
-            if let Some(value) = body.get_mut(name) {
-                self.apply(value);
-            }
-        }
+    pub fn left_in(&self, text: &str) -> bool {
+        is_marked(text, &self.active(), MAX_DEPTH)
     }
 }
 
-fn hide(value: &mut Value, path: &[Step]) {
-    let Some((step, rest)) = path.split_first() else {
-        *value = Value::from(REDACTED);
-        return;
-    };
-    match (step, value) {
-        (Step::Field(name), Value::Object(fields)) => {
-            if let Some(field) = fields.get_mut(name) {
-                hide(field, rest);
-            }
-        }
-        (Step::Any, Value::Object(fields)) => {
-            fields.values_mut().for_each(|field| hide(field, rest));
-        }
-        (Step::Any, Value::Array(items)) => items.iter_mut().for_each(|item| hide(item, rest)),
-        (Step::Anywhere(name), Value::Object(fields)) => {
-            for (field, value) in fields {
+/// The paths that go on below a member or an item, which has a key in an object alone.
+fn below<'a>(paths: &[&'a [Step]], key: Option<&str>) -> Vec<&'a [Step]> {
+    let mut further = Vec::new();
+    for path in paths {
+        let Some((step, rest)) = path.split_first() else {
+            continue;
+        };
+        match step {
+            Step::Field(name) if key == Some(name) => further.push(rest),
+            Step::Any => further.push(rest),
+            Step::Anywhere(name) => {
                 // Within one of that name there may be another.
-                hide(value, path);
-                if field == name {
-                    hide(value, rest);
+                further.push(path);
+                if key == Some(name) {
+                    further.push(rest);
                 }
             }
+            Step::Field(_) => {}
         }
-        (Step::Anywhere(_), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| hide(item, path));
+    }
+    further
+}
+
+/// Whether a path ends here, or goes on deeper than is looked.
+fn is_hidden(paths: &[&[Step]], depth: usize) -> bool {
+    paths.iter().any(|path| path.is_empty()) || (depth == 0 && !paths.is_empty())
+}
+
+fn marker() -> String {
+    format!("\"{REDACTED}\"")
+}
+
+fn hide(text: &str, paths: &[&[Step]], depth: usize) -> String {
+    if is_hidden(paths, depth) {
+        return marker();
+    }
+    if paths.is_empty() {
+        return text.to_owned();
+    }
+    match Parts::of(text) {
+        Parts::Object(members) => object(members.into_iter().map(|(key, value)| {
+            let value = hide(value, &below(paths, Some(&key)), depth - 1);
+            (key, value)
+        })),
+        Parts::List(items) => {
+            let paths = below(paths, None);
+            list(items.into_iter().map(|item| hide(item, &paths, depth - 1)))
         }
-        _ => {}
+        Parts::Leaf => text.to_owned(),
     }
 }
 
-fn unmark(value: &mut Value) {
-    match value {
-        Value::String(text) if text == REDACTED => *value = Value::Null,
-        Value::Array(items) => items.iter_mut().for_each(unmark),
-        Value::Object(fields) => fields.values_mut().for_each(unmark),
-        _ => {}
+/// Every text, number and word below a value.
+fn leaves(text: &str, depth: usize, found: &mut Vec<String>) {
+    match Parts::of(text) {
+        _ if depth == 0 => {}
+        Parts::Object(members) => {
+            for (_, value) in members {
+                leaves(value, depth - 1, found);
+            }
+        }
+        Parts::List(items) => items
+            .into_iter()
+            .for_each(|item| leaves(item, depth - 1, found)),
+        Parts::Leaf => match serde_json::from_str::<String>(text) {
+            Ok(inner) => found.push(inner),
+            // `true` and `null` tell nothing.
+            Err(_) if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+                found.push(text.trim().to_owned());
+            }
+            Err(_) => {}
+        },
     }
 }
 
-fn both_marked(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::String(one), Value::String(other)) => one == REDACTED && other == REDACTED,
-        (Value::Array(one), Value::Array(other)) => one
-            .iter()
-            .zip(other)
-            .any(|(one, other)| both_marked(one, other)),
-        (Value::Object(one), Value::Object(other)) => one
-            .iter()
-            .any(|(name, one)| other.get(name).is_some_and(|other| both_marked(one, other))),
-        _ => false,
+fn collect(text: &str, paths: &[&[Step]], depth: usize, found: &mut Vec<String>) {
+    if paths.is_empty() || depth == 0 {
+        return;
+    }
+    if is_hidden(paths, depth) {
+        leaves(text, depth, found);
+    }
+    match Parts::of(text) {
+        Parts::Object(members) => {
+            for (key, value) in members {
+                collect(value, &below(paths, Some(&key)), depth - 1, found);
+            }
+        }
+        Parts::List(items) => {
+            let paths = below(paths, None);
+            for item in items {
+                collect(item, &paths, depth - 1, found);
+            }
+        }
+        Parts::Leaf => {}
+    }
+}
+
+fn is_marked(text: &str, paths: &[&[Step]], depth: usize) -> bool {
+    if paths.is_empty() || depth == 0 {
+        return false;
+    }
+    match Parts::of(text) {
+        Parts::Object(members) => members
+            .into_iter()
+            .any(|(key, value)| is_marked(value, &below(paths, Some(&key)), depth - 1)),
+        Parts::List(items) => {
+            let paths = below(paths, None);
+            items
+                .into_iter()
+                .any(|item| is_marked(item, &paths, depth - 1))
+        }
+        Parts::Leaf => is_hidden(paths, depth) && text.trim() == marker(),
     }
 }
 
@@ -175,9 +274,9 @@ mod tests {
             "password": { "whole": "object" },
         });
         let hidden = |paths: &str| {
-            let mut value = value.clone();
-            paths.parse::<Redaction>().unwrap().apply(&mut value);
-            value
+            let redaction: Redaction = paths.parse().unwrap();
+            let text = value.to_string();
+            serde_json::from_str::<Value>(&redaction.of(&text)).unwrap()
         };
         assert_eq!(
             hidden("card.number")["card"],
@@ -189,12 +288,11 @@ mod tests {
         assert_eq!(everywhere["deep"]["er"][0]["password"], "[redacted]");
         assert_eq!(everywhere["password"], "[redacted]");
         assert_eq!(everywhere["card"]["name"], "[redacted]");
-        let mut nested = json!({ "card": { "x": { "card": { "number": "4111" } }, "number": 1 } });
+        let nested = r#"{"card":{"x":{"card":{"number":"4111"}},"number":1}}"#;
         let deep: Redaction = "..card.number".parse().unwrap();
-        deep.apply(&mut nested);
         assert_eq!(
-            nested,
-            json!({ "card": { "x": { "card": { "number": "[redacted]" } }, "number": "[redacted]" } })
+            deep.of(nested),
+            r#"{"card":{"x":{"card":{"number":"[redacted]"}},"number":"[redacted]"}}"#
         );
         assert_eq!(hidden("card.number.digits,nothing"), value);
         assert_eq!(hidden(""), value);
@@ -212,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_hidden_does_not_come_back_as_data() {
         let redaction: Redaction = "card.number,..pin".parse().unwrap();
-        let left = |value: Value| redaction.left_in(&value);
+        let left = |value: Value| redaction.left_in(&value.to_string());
         assert!(left(
             json!({ "card": { "number": "[redacted]", "name": "Ann" } })
         ));
@@ -223,5 +321,39 @@ mod tests {
             json!({ "card": { "number": "4111" }, "note": "[redacted]" })
         ));
         assert!(!left(json!(null)));
+    }
+
+    #[test]
+    fn what_is_not_hidden_stays_as_it_is_written() {
+        let redaction: Redaction = "pin,..deep".parse().unwrap();
+        let text = r#"{"n":12345678901234567890.10,"pin":1,"a":{"x":1e400},"a":2,"pin":"2"}"#;
+        assert_eq!(
+            redaction.of(text),
+            r#"{"n":12345678901234567890.10,"pin":"[redacted]","a":{"x":1e400},"a":2,"pin":"[redacted]"}"#
+        );
+        assert_eq!(Redaction::default().of(text), text);
+        let body = r#"{"data":{"pin":1},"result":{"pin":2},"pin":3}"#;
+        assert_eq!(
+            redaction.of_body(body),
+            r#"{"data":{"pin":"[redacted]"},"result":{"pin":"[redacted]"},"pin":3}"#
+        );
+        // Nothing hides by lying deep, and no depth is too deep.
+        let nested = format!("{}{{\"deep\":1}}{}", "[".repeat(9_000), "]".repeat(9_000));
+        let hidden = redaction.of(&nested);
+        assert!(!hidden.contains("deep") && hidden.contains("[redacted]"));
+    }
+
+    #[test]
+    fn words_about_a_task_hide_what_its_payload_hides() {
+        let redaction: Redaction = "card.number,users[*].email,token".parse().unwrap();
+        let payload = r#"{"card":{"number":"4111-1111","name":"Ann"},"users":[{"email":"a@b.example"}],
+            "token":{"id":123456,"short":"x"}}"#;
+        let words = "Ann's card 4111-1111 of a@b.example was refused: token 123456 (x)";
+        assert_eq!(
+            redaction.of_words(words, payload),
+            "Ann's card [redacted] of [redacted] was refused: token [redacted] (x)"
+        );
+        assert_eq!(redaction.of_words("nothing", payload), "nothing");
+        assert_eq!(Redaction::default().of_words(words, payload), words);
     }
 }

@@ -39,7 +39,7 @@ pub struct TaskSpec {
     pub timeout_ms: Option<u64>,
     /// Time within which it must start, ms from its submit or its `run_at`; else it expires.
     pub expires_in_ms: Option<u64>,
-    /// At most one task that has not ended carries a unique key, over all queues.
+    /// At most one task that has not ended carries a unique key, over all queues and types.
     pub unique_key: Option<String>,
     /// Free words for searching.
     pub labels: BTreeMap<String, String>,

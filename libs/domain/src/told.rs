@@ -22,23 +22,33 @@ impl Told {
             worker: holder.map(|holder| holder.worker().to_owned()),
             ..Self::default()
         };
-        let by = |actor: &crate::Actor| Self {
+        let by = |actor: &crate::Actor, reason: Option<&String>| Self {
             actor: Some(actor.0.clone()),
+            cause: reason.cloned(),
             ..Self::default()
         };
         let cause = |told: Self, cause: String| Self {
             cause: Some(cause),
             ..told
         };
-        let ordered = |actor: &crate::Actor, bulk: Option<&crate::Bulk>| Self {
-            cause: bulk.map(|bulk| match &bulk.reason {
-                Some(reason) => format!("{reason} (operation {})", bulk.operation),
-                None => format!("operation {}", bulk.operation),
-            }),
-            ..by(actor)
+        let ordered = |actor, reason, bulk: Option<&crate::Bulk>| {
+            let told = by(actor, reason);
+            match bulk {
+                Some(bulk) => Self {
+                    cause: Some(match &bulk.reason {
+                        Some(reason) => format!("{reason} (operation {})", bulk.operation),
+                        None => format!("operation {}", bulk.operation),
+                    }),
+                    ..told
+                },
+                None => told,
+            }
         };
         match event {
-            Event::Submitted(body) => body.actor.as_ref().map(by).unwrap_or_default(),
+            Event::Submitted(body) => {
+                let actor = body.actor.as_ref();
+                actor.map(|actor| by(actor, None)).unwrap_or_default()
+            }
             Event::Started(body) => held(body.attempt, Some(&body.holder)),
             Event::Progressed(body) => Self {
                 attempt: Some(body.attempt),
@@ -73,17 +83,25 @@ impl Told {
                 let why = format!("{}: {}", body.error.kind, body.error.message);
                 cause(held(body.attempt, body.holder.as_ref()), why)
             }
-            Event::CancelRequested(body) => ordered(&body.actor, body.bulk.as_ref()),
-            Event::Cancelled(body) => ordered(&body.actor, body.bulk.as_ref()),
+            Event::CancelRequested(body) => {
+                ordered(&body.actor, body.reason.as_ref(), body.bulk.as_ref())
+            }
+            Event::Cancelled(body) => {
+                ordered(&body.actor, body.reason.as_ref(), body.bulk.as_ref())
+            }
             Event::Expired(_) => cause(Self::default(), "not started in time".to_owned()),
             Event::LateCompletionRefused(body) => cause(
                 held(body.attempt, Some(&body.holder)),
                 "another attempt had the task".to_owned(),
             ),
-            Event::DlqRetried(body) => ordered(&body.actor, body.bulk.as_ref()),
-            Event::DlqRemoved(body) => ordered(&body.actor, body.bulk.as_ref()),
-            Event::QueuePaused(body) => by(&body.actor),
-            Event::QueueResumed(body) => by(&body.actor),
+            Event::DlqRetried(body) => {
+                ordered(&body.actor, body.reason.as_ref(), body.bulk.as_ref())
+            }
+            Event::DlqRemoved(body) => {
+                ordered(&body.actor, body.reason.as_ref(), body.bulk.as_ref())
+            }
+            Event::QueuePaused(body) => by(&body.actor, body.reason.as_ref()),
+            Event::QueueResumed(body) => by(&body.actor, body.reason.as_ref()),
         }
     }
 }

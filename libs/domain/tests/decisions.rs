@@ -108,7 +108,7 @@ fn the_dlq_gives_a_fresh_budget_and_attempts_go_on_counting() {
     history.when(&start(2)).unwrap();
     history.when(&fail(2, ErrorKind::Error)).unwrap();
     history
-        .when(&Command::DlqRetry(Actor::anonymous()))
+        .when(&Command::DlqRetry(Actor::anonymous().into()))
         .unwrap();
     then(&history, Status::Pending);
     history.when(&start(3)).unwrap();
@@ -121,11 +121,11 @@ fn the_dlq_gives_a_fresh_budget_and_attempts_go_on_counting() {
 fn removed_from_the_dlq_it_stays_removed() {
     let mut history = given(&[submit(|_| {}), start(1), fail(1, ErrorKind::Fatal)]);
     history
-        .when(&Command::DlqRemove(Actor::anonymous()))
+        .when(&Command::DlqRemove(Actor::anonymous().into()))
         .unwrap();
     then(&history, Status::Removed);
     assert_eq!(
-        history.when(&Command::DlqRetry(Actor::anonymous())),
+        history.when(&Command::DlqRetry(Actor::anonymous().into())),
         Err(Rejection::Status(Status::Removed))
     );
 }
@@ -189,7 +189,7 @@ fn an_unknown_type_is_released_once_in_a_life() {
 
 #[test]
 fn cancelling_waiting_tasks_is_immediate() {
-    let cancel = Command::Cancel(Actor::anonymous());
+    let cancel = Command::Cancel(Actor::anonymous().into());
     let mut pending = given(&[submit(|_| {}), cancel.clone()]);
     then(&pending, Status::Cancelled);
     assert_eq!(
@@ -211,7 +211,7 @@ fn after_a_cancel_request_only_completion_still_counts() {
     let past = [
         submit(|_| {}),
         start(1),
-        Command::Cancel(Actor::anonymous()),
+        Command::Cancel(Actor::anonymous().into()),
     ];
     let after = |command: &Command| {
         let mut history = given(&past);
@@ -228,7 +228,7 @@ fn after_a_cancel_request_only_completion_still_counts() {
     );
     assert_eq!(after(&Command::Release(fence(1))), Status::Cancelled);
     assert_eq!(
-        given(&past).when(&Command::Cancel(Actor::anonymous())),
+        given(&past).when(&Command::Cancel(Actor::anonymous().into())),
         Err(Rejection::AlreadyCancelling)
     );
 }

@@ -346,9 +346,9 @@ impl Model {
         }
         let commands = [
             Command::Promote,
-            Command::Cancel(Actor::anonymous()),
-            Command::DlqRetry(Actor::anonymous()),
-            Command::DlqRemove(Actor::anonymous()),
+            Command::Cancel(Actor::anonymous().into()),
+            Command::DlqRetry(Actor::anonymous().into()),
+            Command::DlqRemove(Actor::anonymous().into()),
         ];
         for command in commands {
             let again = matches!(command, Command::DlqRetry(_));

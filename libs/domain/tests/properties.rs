@@ -13,7 +13,7 @@ use taskweir_domain::{
 
 fn command() -> impl Strategy<Value = Command> {
     let attempt = 1_u32..6;
-    let cancel = || Command::Cancel(Actor::anonymous());
+    let cancel = || Command::Cancel(Actor::anonymous().into());
     prop_oneof![
         2 => (0_u32..3, 0_u32..3, any::<bool>()).prop_map(|(retries, deliveries, later)| submit(|spec| {
             spec.retry.max_retries = retries;
@@ -39,8 +39,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Park),
         1 => Just(cancel()),
         1 => Just(Command::Expire),
-        2 => Just(Command::DlqRetry(Actor::anonymous())),
-        1 => Just(Command::DlqRemove(Actor::anonymous())),
+        2 => Just(Command::DlqRetry(Actor::anonymous().into())),
+        1 => Just(Command::DlqRemove(Actor::anonymous().into())),
     ]
 }
 

@@ -21,7 +21,7 @@ pub enum EnvError {
         takes: String,
     },
     /// The value is wrong for a reason that can be told, and may be secret, so it is not shown.
-    #[error("{name} cannot be used: {why}")]
+    #[error("{name} is not usable: {why}")]
     Unusable {
         /// The variable.
         name: String,

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod door;
 pub mod lifecycle;
 pub mod listen;
+pub mod printable;
 pub mod readiness;
 pub mod telemetry;
 pub mod traces;

@@ -1,6 +1,5 @@
 //! Logs and the metrics recorder.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -10,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::printable::LogLines;
 use crate::traces::{Endpoint, Traces};
 use crate::{Env, EnvError};
 
@@ -77,10 +77,9 @@ fn init_logs_with(env: &Env, traces: Option<&Traces>) -> Result<(), EnvError> {
     })?;
     let no_spans = format!("{SPANS}=off").parse().expect("a directive");
     let filter = filter.add_directive(no_spans);
-    let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(colours)
-        .with_writer(std::io::stderr);
+        .with_ansi(false)
+        .with_writer(LogLines::new(matches!(format, LogFormat::Json)));
     let lines = match format {
         LogFormat::Pretty => lines.with_target(false).compact().boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -98,7 +97,14 @@ fn init_logs_with(env: &Env, traces: Option<&Traces>) -> Result<(), EnvError> {
         .with(lines.with_filter(filter))
         .with(spans);
     // Set by an earlier call: logs go on as they do.
-    subscriber.try_init().ok();
+    if subscriber.try_init().is_ok() {
+        // A handler's panic may quote its payload as an error may; the words of a handler stand in its task's history.
+        let hides = env.text("REDACT_FIELDS")?.is_some();
+        std::panic::set_hook(Box::new(move |panic| match panic.location() {
+            Some(place) if hides => tracing::error!(%place, "something panicked"),
+            _ => tracing::error!(%panic, "something panicked"),
+        }));
+    }
     Ok(())
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use taskweir_domain::{Actor, Command, Position, QueueName, Rejection, Status, TaskId, decide};
+use taskweir_domain::{
+    Actor, Ask, Command, Position, QueueName, Rejection, Status, TaskId, decide,
+};
 
 use crate::ops::{CancelOutcome, Cancellation, Pause, PauseOutcome};
 use crate::{Partition, Store, StoreError, entropy};
@@ -33,16 +35,16 @@ impl Store {
     ///
     /// # Errors
     /// Redis is away.
-    pub async fn cancel(&self, id: TaskId, actor: &Actor) -> Result<Cancelled, StoreError> {
+    pub async fn cancel(&self, id: TaskId, ask: impl Into<Ask>) -> Result<Cancelled, StoreError> {
         let Some(partition) = self.partition_of(id) else {
             return Ok(Cancelled::NotFound);
         };
-        let nonce = entropy::nonce();
+        let (nonce, command) = (entropy::nonce(), Command::Cancel(ask.into()));
         for _ in 0..MAX_DECISIONS {
             let Some(record) = partition.records(&[id]).await?.remove(0) else {
                 return Ok(Cancelled::NotFound);
             };
-            let event = match decide(Some(&record.task), &Command::Cancel(actor.clone()), 0) {
+            let event = match decide(Some(&record.task), &command, 0) {
                 Ok(mut events) => events.remove(0),
                 Err(Rejection::AlreadyCancelling) => return Ok(Cancelled::Requested),
                 Err(_) => return Ok(Cancelled::Ended(record.task.status())),
@@ -80,8 +82,9 @@ impl Store {
         &self,
         queue: &QueueName,
         paused: bool,
-        actor: &Actor,
+        ask: impl Into<Ask>,
     ) -> Result<(), StoreError> {
+        let ask = ask.into();
         let mut partitions = self.partitions();
         let first = partitions.remove(0);
         for _ in 0..2 {
@@ -90,7 +93,7 @@ impl Store {
                 paused,
                 nonce: entropy::nonce(),
                 epoch: None,
-                actor: actor.clone(),
+                ask: ask.clone(),
             };
             if let Some(epoch) = pause_in(&first, &pause).await? {
                 pause.epoch = Some(epoch);
@@ -153,7 +156,7 @@ impl Store {
                     paused: *paused,
                     nonce: entropy::nonce(),
                     epoch: Some(*epoch),
-                    actor: Actor("scheduler".to_owned()),
+                    ask: Actor("scheduler".to_owned()).into(),
                 };
                 missed = pause_in(&partition, &pause).await.err().or(missed);
             }

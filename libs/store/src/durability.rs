@@ -114,7 +114,7 @@ impl Durability {
         let why = if let Some(version) = old {
             format!("WAITAOF, which Redis has from 7.2 on; this is {version}")
         } else if info.of("aof_enabled").any(|enabled| enabled == "0") {
-            "an append-only file: run `redis-cli CONFIG SET appendonly yes` (or set it in redis.conf)"
+            "an append-only file: run `redis-cli -u \"$REDIS_URL\" CONFIG SET appendonly yes` (or set it in redis.conf)"
                 .to_owned()
         } else {
             return Ok(());

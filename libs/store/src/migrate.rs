@@ -66,7 +66,7 @@ pub enum LayoutError {
     /// The server throws keys away when memory is full.
     #[error(
         "Redis has maxmemory-policy {policy}, which may throw tasks away: \
-         run `redis-cli CONFIG SET maxmemory-policy noeviction` (or set it in redis.conf)"
+         run `redis-cli -u \"$REDIS_URL\" CONFIG SET maxmemory-policy noeviction` (or set it in redis.conf)"
     )]
     Evicts {
         /// The policy found.

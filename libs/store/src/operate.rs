@@ -180,7 +180,7 @@ async fn act(partition: &Partition, operation: &Operation) -> Result<u64, StoreE
                 priority: record.task.priority,
                 unique: record.unique,
                 nonce: nonce.clone(),
-                actor: order.actor.clone(),
+                ask: order.actor.clone().into(),
                 bulk: Some(bulk.clone()),
             })
         })
@@ -223,7 +223,7 @@ async fn cancel(
             if !filter.takes_status(record.task.status()) {
                 continue;
             }
-            let command = Command::Cancel(order.actor.clone());
+            let command = Command::Cancel(order.actor.clone().into());
             // What cannot be cancelled, or is being cancelled by somebody else, is skipped.
             if let Ok(mut events) = decide(Some(&record.task), &command, 0) {
                 batch.push(Cancellation {

@@ -1,6 +1,6 @@
 //! A task with everything its record and its events tell, and what people do to dead letters.
 
-use taskweir_domain::{Actor, Position, Recorded, Status, TaskDetail, TaskId};
+use taskweir_domain::{Ask, Position, Recorded, Status, TaskDetail, TaskId};
 
 use crate::ops::{ActionOutcome, DlqAction, RetryOutcome};
 use crate::{LogEntry, Partition, Record, Store, StoreError, entropy};
@@ -135,7 +135,7 @@ impl Store {
         &self,
         id: TaskId,
         verb: DlqVerb,
-        actor: Actor,
+        ask: impl Into<Ask>,
     ) -> Result<DlqOutcome, StoreError> {
         let Some(partition) = self.partition_of(id) else {
             return Ok(DlqOutcome::NotFound);
@@ -154,7 +154,7 @@ impl Store {
             priority: task.priority,
             unique,
             nonce: entropy::nonce(),
-            actor,
+            ask: ask.into(),
             bulk: None,
         };
         // The nonce makes a second try safe where the first one's reply was lost.
@@ -165,10 +165,10 @@ impl Store {
         match (outcome, verb) {
             (DlqOutcome::Done, DlqVerb::Retry) => {
                 tracing::info!(task.id = %id, task.type = %kind, attempt, worker = "", reason = "taken back from the dead letters",
-                    actor = %action.actor.0, "🔄 REQUEUED");
+                    actor = %action.ask.actor.0, "🔄 REQUEUED");
             }
             (DlqOutcome::Done, DlqVerb::Remove) => {
-                tracing::info!(task.id = %id, task.type = %kind, attempt, actor = %action.actor.0, "dead letter removed");
+                tracing::info!(task.id = %id, task.type = %kind, attempt, actor = %action.ask.actor.0, "dead letter removed");
             }
             _ => {}
         }

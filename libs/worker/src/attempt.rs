@@ -60,6 +60,9 @@ impl Attempt {
                 ended.unwrap_or_else(|panic| Some(Err(panicked(panic.as_ref()))))
             }
         };
+        let hidden = &self.context.hidden;
+        let result: Option<Result<Option<Json>, TaskError>> = result
+            .map(|ended| ended.map_err(|error| error.reworded(|words| hidden.from_words(words))));
         let trace = taskweir_trace::of(&self.span);
         match &result {
             Some(Ok(_)) => self.span.record("otel.status_code", "OK"),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use taskweir_domain::{Fence, QueueName, TaskId, TaskType};
 use tokio_util::sync::CancellationToken;
 
+use crate::hidden::Hidden;
+
 /// Why a handler is asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelReason {
@@ -63,6 +65,7 @@ pub struct Context {
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: Arc<CancelSignal>,
     pub(crate) progress: Arc<ProgressCell>,
+    pub(crate) hidden: Hidden,
 }
 
 impl Context {
@@ -125,7 +128,7 @@ impl Context {
         };
         let report = (
             percent,
-            message.map(|text| text.chars().take(200).collect()),
+            message.map(|text| self.hidden.from_words(text).chars().take(200).collect()),
         );
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
     }

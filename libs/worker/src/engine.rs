@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use taskweir_domain::QueueName;
+use taskweir_domain::{QueueName, Redaction};
 use taskweir_store::{Limits, Partition, QueueFlags, RedisSettings, Store, StoreError, StreamSet};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) lease: Duration,
     pub(crate) grace: Duration,
     pub(crate) registry: Registry,
+    /// What the words of handlers must not tell.
+    pub(crate) redaction: Arc<Redaction>,
     pub(crate) on_contact: Option<OnContact>,
     pub(crate) started_ms: u64,
 }

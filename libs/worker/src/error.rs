@@ -65,6 +65,13 @@ impl TaskError {
         self.kind.is_fatal()
     }
 
+    /// The same error in other words.
+    pub(crate) fn reworded(mut self, reword: impl Fn(&str) -> String) -> Self {
+        self.message = reword(&self.message);
+        self.class = self.class.map(|class| reword(&class));
+        self
+    }
+
     pub(crate) fn into_parts(self) -> (AttemptError, Option<Duration>) {
         (
             AttemptError::new(self.kind, self.class, self.message),

@@ -14,6 +14,7 @@ use crate::attempt::{Attempt, Ended};
 use crate::context::Context;
 use crate::engine::Lane;
 use crate::hands::Hand;
+use crate::hidden::Hidden;
 use crate::metrics::InstrumentSet;
 use crate::settle::Settlements;
 use crate::suspects::{self, Admission, Right};
@@ -430,6 +431,7 @@ impl Fetcher {
             worker = %lane.config.id, trace_id, "📋 ASSIGNED");
         let span = attempt_span(&work, place, begun.attempt, begun.trace.as_deref());
         let started = Instant::now();
+        let payload = payload(begun.payload, work.data);
         let context = Context {
             id: work.id,
             task_type: work.task_type.clone(),
@@ -441,6 +443,7 @@ impl Fetcher {
                 .map(|ms| started + Duration::from_millis(ms)),
             cancel: std::sync::Arc::default(),
             progress: std::sync::Arc::default(),
+            hidden: Hidden::of(&lane.config.redaction, payload.as_ref().ok()),
         };
         let hand = Hand {
             stream,
@@ -483,7 +486,7 @@ impl Fetcher {
                     cancelling: false,
                 },
             },
-            payload: payload(begun.payload, work.data),
+            payload,
             unique: begun.unique,
             context,
             stream,

@@ -7,6 +7,7 @@ mod error;
 mod fetch;
 mod handler;
 mod hands;
+mod hidden;
 mod lottery;
 pub mod metrics;
 mod producer;

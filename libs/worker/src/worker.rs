@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskweir_domain::{NameError, QueueName, TaskType};
+use taskweir_domain::{NameError, QueueName, Redaction, TaskType};
 use taskweir_store::{Limits, RedisSettings, StoreError, clock, entropy};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -51,6 +51,7 @@ pub struct WorkerBuilder {
     lease: Duration,
     grace: Duration,
     registry: Registry,
+    redaction: Arc<Redaction>,
     on_contact: Option<OnContact>,
     error: Option<WorkerError>,
 }
@@ -109,6 +110,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// What is hidden of payloads: where an error or a progress of a handler quotes it, it is replaced before it is
+    /// written anywhere.
+    pub fn redaction(mut self, redaction: Redaction) -> Self {
+        self.redaction = Arc::new(redaction);
+        self
+    }
+
     /// Calls `heard` whenever Redis has answered, about once a second: food for a watchdog.
     pub fn on_contact(mut self, heard: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_contact = Some(Arc::new(heard));
@@ -147,6 +155,7 @@ impl WorkerBuilder {
                 lease: self.lease,
                 grace: self.grace,
                 registry: self.registry,
+                redaction: self.redaction,
                 on_contact: self.on_contact,
                 started_ms: clock::now_ms(),
             },
@@ -188,6 +197,7 @@ impl Worker {
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(25),
             registry: Registry::default(),
+            redaction: Arc::default(),
             on_contact: None,
             error: None,
         }

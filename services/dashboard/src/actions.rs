@@ -5,7 +5,7 @@ use poem::web::{Data, Form, Path};
 use poem::{IntoResponse, Response, handler};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use taskweir_domain::{FieldError, QueueName, REDACTED, Redaction, TaskId, draft_from_json};
+use taskweir_domain::{FieldError, Json, QueueName, REDACTED, Redaction, TaskId, draft_from_json};
 use taskweir_runtime::access::Role;
 use taskweir_store::{
     Cancelled, DlqOutcome, DlqVerb, OperationKind, Sending, StoreError, SubmitOutcome,
@@ -96,11 +96,11 @@ pub(crate) fn request(draft: &Draft, redaction: &Redaction) -> Result<String, Fi
     } else {
         draft.data.trim()
     };
-    let value: Value = serde_json::from_str(data).map_err(|error| FieldError {
+    Json::parse(data.to_owned()).map_err(|error| FieldError {
         field: "data".to_owned(),
         message: format!("must be JSON: {error}"),
     })?;
-    if redaction.left_in(&value) {
+    if redaction.left_in(data) {
         return Err(FieldError {
             field: "data".to_owned(),
             message: format!("still reads {REDACTED} where something is hidden: fill it in"),

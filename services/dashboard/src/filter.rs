@@ -1,7 +1,7 @@
 //! The filter of a list: it is the address, nothing else.
 
 use serde::Deserialize;
-use taskweir_domain::parse_rfc3339_ms;
+use taskweir_domain::{TimeError, parse_rfc3339_ms};
 use taskweir_store::{Filter, OperationKind};
 
 use crate::url;
@@ -35,11 +35,15 @@ fn time(name: &str, text: &str) -> Result<Option<u64>, String> {
     let Some(text) = given(text) else {
         return Ok(None);
     };
-    let whole = parse_rfc3339_ms(&text)
-        .or_else(|| parse_rfc3339_ms(&format!("{text}Z")))
-        .or_else(|| parse_rfc3339_ms(&format!("{text}:00Z")));
-    let wrong = || format!("{name} must be a time such as 2026-01-31T03:12 (UTC)");
-    whole.map(Some).ok_or_else(wrong)
+    let whole = match parse_rfc3339_ms(&text) {
+        Err(TimeError::NoOffset) => parse_rfc3339_ms(&format!("{text}Z")),
+        Err(TimeError::NoTime) => parse_rfc3339_ms(&format!("{text}:00Z")),
+        whole => whole,
+    };
+    whole.map(Some).map_err(|fault| match fault {
+        TimeError::NoTime => format!("{name} must be a time such as 2026-01-31T03:12 (UTC)"),
+        fault => format!("{name} {fault}"),
+    })
 }
 
 impl Asked {

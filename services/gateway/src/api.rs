@@ -28,7 +28,7 @@ use crate::calls::Calls;
 use crate::metrics::HTTP;
 use crate::problem::ApiError;
 use crate::state::State;
-use crate::{accept, problem, scrape};
+use crate::{accept, body, problem, scrape};
 
 /// Groups of calls in the documentation.
 #[derive(Tags)]
@@ -160,6 +160,9 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
                 Ok(caller) => request.set_data(caller),
                 Err(refusal) => return Ok(refusal.into_response()),
             };
+            if let Some(refused) = body::refused(&request) {
+                return Ok(refused.into_response());
+            }
             let path = request.uri().path().to_owned();
             if let Some(route) = calls.route(&path) {
                 let span = tracing::Span::current();

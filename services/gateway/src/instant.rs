@@ -6,6 +6,9 @@ use taskweir_store::{Store, Totals};
 use crate::position;
 use crate::problem::ApiError;
 
+/// By so much the clock of who says "now" may be ahead of Redis'.
+const SLACK_MS: u64 = 2_000;
+
 /// An instant of the past: the end of a millisecond, or exactly a position of one partition and the
 /// end of its millisecond in the others.
 #[derive(Debug, Clone, Copy)]
@@ -14,24 +17,37 @@ pub(crate) struct Instant {
     exact: Option<(usize, Position)>,
 }
 
+/// Whether a text is the year and month of a date: as a position it would be of the first seconds of 1970.
+fn begins_a_date(text: &str) -> bool {
+    let digits =
+        |part: &str, count| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('-')
+        .is_some_and(|(year, month)| digits(year, 4) && digits(month, 2))
+}
+
 impl Instant {
     /// Reads the query parameter `name`.
     pub(crate) async fn read(store: &Store, name: &str, text: &str) -> Result<Self, ApiError> {
-        let instant = parse_rfc3339_ms(text).map(|ms| Self { ms, exact: None });
-        let instant = instant.or_else(|| {
-            let (partition, position) = position::read(text, store.partition_count())?;
-            Some(Self {
+        let named = position::read(text, store.partition_count());
+        let instant = match named.filter(|_| !begins_a_date(text)) {
+            Some((partition, position)) => Self {
                 ms: position.ms,
                 exact: Some((partition, position)),
-            })
-        });
-        match instant {
-            Some(instant) if instant.ms <= store.server_time_ms().await? => Ok(instant),
-            _ => Err(ApiError::field(
-                name,
-                "must be an RFC 3339 time of the past, or a position",
-            )),
+            },
+            None => {
+                let wrong = |fault| ApiError::field(name, format!("{fault}; or a position"));
+                let ms = parse_rfc3339_ms(text).map_err(wrong)?;
+                Self { ms, exact: None }
+            }
+        };
+        let now_ms = store.server_time_ms().await?;
+        if instant.ms > now_ms + SLACK_MS {
+            return Err(ApiError::field(name, "must not be in the future"));
         }
+        Ok(Self {
+            ms: instant.ms.min(now_ms),
+            ..instant
+        })
     }
 
     /// The present.

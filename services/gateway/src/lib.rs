@@ -14,6 +14,7 @@ mod instant;
 pub mod metrics;
 mod position;
 mod problem;
+mod render;
 mod scrape;
 mod state;
 mod view;

@@ -165,12 +165,8 @@ pub(crate) enum ApiError {
     /// The body is too large.
     #[oai(status = 413)]
     TooLarge(ProblemJson),
-    /// The body is of a content type that is not taken.
+    /// The body is of a content type, or in an encoding, that is not taken.
     #[oai(status = 415)]
-    #[expect(
-        dead_code,
-        reason = "answered by the framework, see `of_framework`; documented here"
-    )]
     ContentType(ProblemJson),
     /// A field cannot be taken.
     #[oai(status = 422)]
@@ -311,6 +307,13 @@ impl ApiError {
     /// The request came under a name that is not this machine's.
     pub(crate) fn stranger() -> Self {
         Self::forbidden("this gateway listens on loopback and answers only to localhost")
+    }
+
+    pub(crate) fn content_type(detail: String) -> Self {
+        Self::ContentType(ProblemJson::new(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            detail,
+        )))
     }
 
     pub(crate) fn not_acceptable() -> Self {

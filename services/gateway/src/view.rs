@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
-use serde_json::Value;
+use serde::Serialize;
 use taskweir_domain::{
-    AttemptError, Event, Phase, Position, Priority, RetryPolicy, Status, TaskDetail, TaskId,
-    format_ms,
+    AttemptError, Event, Json, Phase, Position, Priority, Redaction, RetryPolicy, Status,
+    TaskDetail, TaskId, format_ms,
 };
 use taskweir_store::{Item, Record};
 
 use crate::position;
+use crate::render::RawJson;
 
 /// Where a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "snake_case", rename = "Status")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum StatusWord {
     Scheduled,
     Pending,
@@ -74,8 +75,9 @@ impl From<ListedStatus> for Status {
 }
 
 /// How urgent a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "snake_case", rename = "Priority")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum PriorityWord {
     High,
     Normal,
@@ -103,7 +105,7 @@ impl From<PriorityWord> for Priority {
 }
 
 /// When and how often a failed task is tried again.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub(crate) struct Retry {
     /// Seconds before the first retry.
     pub(crate) initial_delay: f64,
@@ -127,7 +129,7 @@ impl From<&RetryPolicy> for Retry {
 }
 
 /// What went wrong in an attempt.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub(crate) struct TaskFailure {
     /// `error`, `fatal`, `timeout`, `panic`, `invalid_payload`, `result_too_large` or `crash_loop`.
     pub(crate) kind: String,
@@ -148,25 +150,27 @@ impl From<&AttemptError> for TaskFailure {
 }
 
 /// How far a running attempt is.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct ProgressView {
     /// 0 to 100.
     pub(crate) percent: f64,
     /// A word from the handler.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
     /// When it was said.
     pub(crate) at: String,
 }
 
 /// A task.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct Task {
     /// Its id.
     pub(crate) id: String,
     /// Which handler runs it.
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     pub(crate) kind: String,
     /// The queue it belongs to.
     pub(crate) queue: String,
@@ -191,36 +195,49 @@ pub(crate) struct Task {
     /// Losses it survives.
     pub(crate) max_deliveries: u32,
     /// Longest run of one attempt, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<f64>,
     /// Its unique key; in single-task answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unique_key: Option<String>,
     /// When it expires unless it has started; in single-task answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<String>,
     /// Free words for searching.
     pub(crate) labels: BTreeMap<String, String>,
     /// The handler's input; in single-task answers.
-    pub(crate) data: Option<Any<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<RawJson>,
     /// The handler's result; in single-task answers.
-    pub(crate) result: Option<Any<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) result: Option<RawJson>,
     /// The latest failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<TaskFailure>,
     /// How far the running attempt is; in single-task answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<ProgressView>,
     /// The worker that holds or last held it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worker: Option<String>,
     /// Who submitted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) actor: Option<String>,
     /// The trace of its submit.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trace_id: Option<String>,
     /// When it was submitted.
     pub(crate) created_at: String,
     /// When it last changed.
     pub(crate) updated_at: String,
     /// When the latest attempt began; in single-task answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) started_at: Option<String>,
     /// When it ended or gave up; in single-task answers and among the dead letters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ended_at: Option<String>,
     /// When its next attempt is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_run_at: Option<String>,
     /// Number of its events.
     pub(crate) version: u64,
@@ -294,21 +311,21 @@ impl Task {
     pub(crate) fn alone(
         detail: &TaskDetail,
         record: &Record,
-        data: Option<Value>,
-        result: Option<Value>,
+        data: Option<String>,
+        result: Option<String>,
+        redaction: &Redaction,
         partitions: usize,
     ) -> Self {
-        let inline = |json: &Option<taskweir_domain::Json>| {
-            json.as_ref().map(taskweir_domain::Json::to_value)
+        let shown = |beside: Option<String>, inline: &Option<Json>| {
+            let text = beside.or_else(|| Some(inline.as_ref()?.as_str().to_owned()))?;
+            Some(RawJson::of(redaction.of(&text)))
         };
         Self {
             unique_key: detail.unique_key.clone(),
             expires_at: detail.expires_ms.map(format_ms),
             labels: detail.labels.clone(),
-            data: Some(Any(data
-                .or_else(|| inline(&detail.data))
-                .unwrap_or_default())),
-            result: result.or_else(|| inline(&detail.result)).map(Any),
+            data: shown(data, &detail.data).or_else(|| Some(RawJson::of("null"))),
+            result: shown(result, &detail.result),
             error: detail.error.as_ref().map(TaskFailure::from),
             progress: detail.progress.as_ref().map(|progress| ProgressView {
                 percent: progress.percent,
@@ -329,7 +346,7 @@ impl Task {
 }
 
 /// What a task was when the log was cut: its history begins here.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub(crate) struct HistoryBase {
     /// Place of its latest event that was cut.
     pub(crate) position: String,
@@ -360,7 +377,7 @@ impl HistoryBase {
 }
 
 /// One event of a task's history.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct HistoryEvent {
     /// Place in the log.
@@ -369,28 +386,34 @@ pub(crate) struct HistoryEvent {
     pub(crate) version: u64,
     /// What happened.
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     pub(crate) kind: String,
     /// When.
     pub(crate) time: String,
     /// The attempt it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<u32>,
     /// The worker it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worker: Option<String>,
     /// The person who did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) actor: Option<String>,
     /// Why it happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<String>,
     /// The trace it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) trace_id: Option<String>,
     /// Where the task was after it.
     pub(crate) status: StatusWord,
     /// The whole body of the event.
-    pub(crate) detail: Any<Value>,
+    pub(crate) detail: RawJson,
 }
 
 impl HistoryEvent {
     /// An event and the state after it.
-    pub(crate) fn of(event: &Event, after: &TaskDetail, body: Value, partitions: usize) -> Self {
+    pub(crate) fn of(event: &Event, after: &TaskDetail, body: &str, partitions: usize) -> Self {
         let told = event.told();
         let task = &after.task;
         Self {
@@ -404,7 +427,7 @@ impl HistoryEvent {
             cause: told.cause,
             trace_id: trace_id(event.traceparent()),
             status: task.status().into(),
-            detail: Any(body),
+            detail: RawJson::of(body),
         }
     }
 }

@@ -62,8 +62,8 @@ fn command(dice: &mut Dice, task: &Task) -> Command {
         7 => fail(ErrorKind::Fatal),
         8 => Command::Promote,
         9 => Command::Lose(LossSeen::Started(fence)),
-        10 => Command::DlqRetry(Actor::anonymous()),
-        _ => Command::Cancel(Actor::anonymous()),
+        10 => Command::DlqRetry(Actor::anonymous().into()),
+        _ => Command::Cancel(Actor::anonymous().into()),
     }
 }
 

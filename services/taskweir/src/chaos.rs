@@ -26,7 +26,7 @@ pub async fn run(wanted: Chaos, json: bool) -> anyhow::Result<()> {
         };
         let report = chaos::run(&options).await?;
         if json {
-            say_json(&serde_json::to_value(&report)?);
+            say_json(&serde_json::to_string(&report)?);
         } else {
             say(&format!("{report}\n"));
         }

@@ -139,7 +139,7 @@ pub enum ClientCommand {
     Get {
         /// Its id.
         id: String,
-        /// As it was then: an RFC 3339 time or a position.
+        /// As it was then: RFC 3339, 03:12 (UTC, the latest one), 90m (2h, 3d ago), or a position.
         #[arg(long, value_name = "INSTANT")]
         as_of: Option<String>,
     },
@@ -199,10 +199,10 @@ pub enum ClientCommand {
 /// Which counts to show.
 #[derive(Debug, Args)]
 pub struct Stats {
-    /// As they were then: an RFC 3339 time or a position.
+    /// As they were then: RFC 3339, 03:12 (UTC, the latest one), 90m (2h, 3d ago), or a position.
     #[arg(long, value_name = "INSTANT")]
     pub as_of: Option<String>,
-    /// What changed since then.
+    /// What changed since then, in the same forms.
     #[arg(long, value_name = "INSTANT", conflicts_with = "as_of")]
     pub from: Option<String>,
     /// What changed until then; now where absent.
@@ -214,11 +214,14 @@ pub struct Stats {
 #[derive(Debug, Args)]
 pub struct Submit {
     /// Which handler runs it.
-    #[arg(value_name = "TYPE")]
-    pub kind: String,
-    /// Its data, JSON; null where absent.
-    #[arg(value_name = "DATA")]
+    #[arg(value_name = "TYPE", required_unless_present = "batch")]
+    pub kind: Option<String>,
+    /// Its data: JSON, @FILE, or - for standard input; null where absent.
+    #[arg(value_name = "DATA", allow_hyphen_values = true)]
     pub data: Option<String>,
+    /// Submit many: a file (- for standard input) with one task a line, each as the JSON of POST /tasks.
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub batch: Option<String>,
     /// The queue it waits in.
     #[arg(long)]
     pub queue: Option<String>,
@@ -234,8 +237,8 @@ pub struct Submit {
     /// Seconds to wait before it is ready.
     #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
     pub delay: Option<f64>,
-    /// When it becomes ready, RFC 3339.
-    #[arg(long)]
+    /// When it becomes ready: RFC 3339, 03:12 (UTC, the next one), or 90m (2h, 3d from now).
+    #[arg(long, value_name = "TIME")]
     pub run_at: Option<String>,
     /// Longest run of one attempt, seconds.
     #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
@@ -243,7 +246,7 @@ pub struct Submit {
     /// Seconds within which it must start; else it expires.
     #[arg(long, allow_hyphen_values = true, value_parser = seconds)]
     pub expires_in: Option<f64>,
-    /// At most one task that has not ended carries a unique key.
+    /// At most one task that has not ended carries a unique key, over all queues and types.
     #[arg(long)]
     pub unique_key: Option<String>,
     /// A word for this request: the same one again, within 24 hours, is the same task.
@@ -293,9 +296,12 @@ pub struct DeadLetters {
 
 /// A number of seconds that JSON can carry.
 fn seconds(text: &str) -> Result<f64, String> {
+    if let Some(ms) = crate::when::span(text) {
+        return Ok(ms as f64 / 1_000.0);
+    }
     let seconds: f64 = text
         .parse()
-        .map_err(|_| "a number of seconds is needed".to_owned())?;
+        .map_err(|_| "a number of seconds, or a time such as 90m, is needed".to_owned())?;
     if seconds.is_finite() && seconds >= 0.0 {
         Ok(seconds)
     } else {
@@ -311,12 +317,18 @@ pub enum QueueAction {
     Pause {
         /// Its name.
         queue: String,
+        /// Why, for its history.
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Start its tasks again.
     #[command(after_help = help::CLIENT)]
     Resume {
         /// Its name.
         queue: String,
+        /// Why, for its history.
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 

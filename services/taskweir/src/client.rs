@@ -1,28 +1,34 @@
 //! The client commands: call the gateway, print a table or JSON.
 
 mod bulk;
+mod submit;
 mod table;
 mod watch;
 
-use std::time::Duration;
-
-use serde_json::{Map, Value};
-use taskweir_client::{Client, ClientError};
+use taskweir_client::{Answer, Client, ClientError};
 use taskweir_runtime::Env;
+use taskweir_store::clock;
 
 use crate::cli::{
-    ClientCommand, DeadLetters, Dlq, List, OperationAction, Page, QueueAction, Stats, Submit, Which,
+    ClientCommand, DeadLetters, Dlq, List, OperationAction, Page, QueueAction, Stats, Which,
 };
 use crate::output::{Misuse, say_json};
+use crate::when;
 
 /// Calls the gateway and prints its answer.
 pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
     let env = Env::process();
     let client = gateway(&env)?;
-    let (answer, show): (Value, fn(&Value)) = match command {
-        ClientCommand::Submit(submit) => (submitted(&client, *submit).await?, table::accepted),
+    let (answer, show): (Answer, fn(&Answer)) = match command {
+        ClientCommand::Submit(submit) => match submit.batch {
+            Some(path) => return submit::batch(&client, &path, json).await,
+            None => (submit::one(&client, *submit).await?, table::accepted),
+        },
         ClientCommand::Cancel(target) => match &target.id {
-            Some(id) => (client.cancel(id).await?, table::accepted),
+            Some(id) => {
+                let reason = target.bulk.reason.as_deref();
+                (client.cancel(id, reason).await?, table::accepted)
+            }
             None => (bulk::cancel(&client, *target).await?, table::operation),
         },
         ClientCommand::Operations { action: None } => {
@@ -40,6 +46,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
             return watch::system(&client, every, times, json).await;
         }
         ClientCommand::Get { id, as_of } => {
+            let as_of = past("as-of", as_of)?;
             (client.task(&id, as_of.as_deref()).await?, table::task)
         }
         ClientCommand::List(list) => (client.tasks(&query(list)?).await?, table::tasks),
@@ -47,14 +54,24 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         ClientCommand::Dlq { action } => dlq(&client, *action).await?,
         ClientCommand::Queues { action: None } => (client.queues().await?, table::queues),
         ClientCommand::Queues {
-            action: Some(QueueAction::Pause { queue }),
-        } => (client.pause(&queue, true).await?, table::queue),
+            action: Some(QueueAction::Pause { queue, reason }),
+        } => {
+            let answer = client.pause(&queue, true, reason.as_deref()).await?;
+            (answer, table::queue)
+        }
         ClientCommand::Queues {
-            action: Some(QueueAction::Resume { queue }),
-        } => (client.pause(&queue, false).await?, table::queue),
+            action: Some(QueueAction::Resume { queue, reason }),
+        } => {
+            let answer = client.pause(&queue, false, reason.as_deref()).await?;
+            (answer, table::queue)
+        }
         ClientCommand::Workers => (client.workers().await?, table::workers),
         ClientCommand::Stats(Stats { as_of, from, to }) => {
-            let given = [("as_of", as_of), ("from", from), ("to", to)];
+            let given = [
+                ("as_of", past("as-of", as_of)?),
+                ("from", past("from", from)?),
+                ("to", past("to", to)?),
+            ];
             let query: Vec<_> = present(given).collect();
             if query.iter().any(|(name, _)| *name == "from") {
                 (client.stats_diff(&query).await?, table::diff)
@@ -64,7 +81,7 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         }
     };
     if json {
-        say_json(&answer);
+        say_json(answer.text());
     } else {
         show(&answer);
     }
@@ -86,40 +103,15 @@ fn gateway(env: &Env) -> anyhow::Result<Client> {
     })?)
 }
 
-/// Tries of a submit, and the pause between two.
-const TRIES: usize = 3;
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// Submits under a key, drawn where none is given, so that what a lost answer hides is not submitted twice: neither
-/// by us nor by who is told the key.
-async fn submitted(client: &Client, mut submit: Submit) -> anyhow::Result<Value> {
-    let key = submit.idempotency_key.take();
-    let key = key.unwrap_or_else(taskweir_store::entropy::nonce);
-    let task = request(submit)?;
-    let mut tries = 1;
-    loop {
-        match client.submit(&task, &key).await {
-            Err(error) if error.is_transient() && tries < TRIES => {
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) if error.is_transient() => {
-                let again = format!(
-                    "not known to be submitted; once more with --idempotency-key {key} is safe"
-                );
-                return Err(anyhow::Error::new(error).context(again));
-            }
-            ended => return Ok(ended?),
-        }
-    }
-}
-
 /// A call about dead letters, and how its answer is shown.
-async fn dlq(client: &Client, action: Dlq) -> anyhow::Result<(Value, fn(&Value))> {
+async fn dlq(client: &Client, action: Dlq) -> anyhow::Result<(Answer, fn(&Answer))> {
     Ok(match action {
         Dlq::List(list) => (client.dead_letters(&dead_query(list)?).await?, table::tasks),
         Dlq::Retry(target) => match &target.id {
-            Some(id) => (client.retry_dead_letter(id).await?, table::accepted),
+            Some(id) => {
+                let reason = target.bulk.reason.as_deref();
+                (client.retry_dead_letter(id, reason).await?, table::accepted)
+            }
             None => (
                 bulk::of_dead(client, "retry", target).await?,
                 table::operation,
@@ -127,9 +119,10 @@ async fn dlq(client: &Client, action: Dlq) -> anyhow::Result<(Value, fn(&Value))
         },
         Dlq::Remove(target) => match &target.id {
             Some(id) => {
-                client.remove_dead_letter(id).await?;
+                let reason = target.bulk.reason.as_deref();
+                client.remove_dead_letter(id, reason).await?;
                 let removed = serde_json::json!({ "id": id, "status": "removed" });
-                (removed, table::accepted)
+                (removed.into(), table::accepted)
             }
             None => (
                 bulk::of_dead(client, "delete", target).await?,
@@ -139,48 +132,10 @@ async fn dlq(client: &Client, action: Dlq) -> anyhow::Result<(Value, fn(&Value))
     })
 }
 
-/// The body of a submit.
-fn request(submit: Submit) -> anyhow::Result<Value> {
-    let mut body = Map::new();
-    body.insert("type".to_owned(), submit.kind.into());
-    if let Some(data) = submit.data {
-        let data: Value = serde_json::from_str(&data).map_err(|_| {
-            Misuse(format!(
-                "DATA must be JSON; for a text, quote it twice: '\"{data}\"'"
-            ))
-        })?;
-        body.insert("data".to_owned(), data);
-    }
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    put("queue", submit.queue.map(Value::from));
-    put("priority", submit.priority.map(Value::from));
-    put("max_retries", submit.max_retries.map(Value::from));
-    put("delay", submit.delay.map(Value::from));
-    put("run_at", submit.run_at.map(Value::from));
-    put("timeout", submit.timeout.map(Value::from));
-    put("expires_in", submit.expires_in.map(Value::from));
-    put("unique_key", submit.unique_key.map(Value::from));
-    put(
-        "retry",
-        submit
-            .initial_delay
-            .map(|delay| serde_json::json!({ "initial_delay": delay })),
-    );
-    let mut labels = Map::new();
-    for label in submit.labels {
-        let (name, value) = label
-            .split_once('=')
-            .ok_or_else(|| Misuse("--label takes NAME=VALUE".to_owned()))?;
-        labels.insert(name.to_owned(), value.into());
-    }
-    if !labels.is_empty() {
-        body.insert("labels".to_owned(), labels.into());
-    }
-    Ok(Value::Object(body))
+/// An instant of the past, as the API takes it.
+fn past(name: &str, text: Option<String>) -> Result<Option<String>, Misuse> {
+    let now_ms = clock::now_ms();
+    text.map(|text| when::as_of(name, text, now_ms)).transpose()
 }
 
 fn query(list: List) -> anyhow::Result<Vec<(&'static str, String)>> {

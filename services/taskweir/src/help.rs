@@ -149,6 +149,7 @@ pub const WORKER: &str = environment!(
     traces!(),
     worker!(),
     lease!(),
+    redact!(),
     retention!(),
     "  DURABILITY, MAX_QUEUE_LENGTH and MEMORY_BUDGET are of submits: checked, and of no effect here",
     admin!()

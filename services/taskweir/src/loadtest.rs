@@ -41,9 +41,12 @@ pub async fn run(wanted: LoadTest, json: bool) -> anyhow::Result<()> {
     bar.0.finish_and_clear();
     let report = report?;
     if json {
-        say_json(&serde_json::to_value(&report)?);
+        say_json(&serde_json::to_string(&report)?);
     } else {
-        say(&format!("{report}\n"));
+        say(&format!(
+            "{}\n",
+            taskweir_runtime::printable::printable(&report.to_string())
+        ));
     }
     if !report.passed() {
         bail!("the load test has failed");

@@ -11,6 +11,7 @@ mod probe;
 mod rebuild;
 mod serve;
 mod verify;
+mod when;
 
 use std::process::ExitCode;
 

@@ -2,8 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use taskweir_client::ClientError;
+use taskweir_domain::pretty;
+use taskweir_runtime::printable::{printable, printable_json};
 
 /// Prints to standard output. A reader that has gone (`| head`) is no error.
 pub fn say(text: &str) {
@@ -19,15 +21,20 @@ pub fn has_colour() -> bool {
     std::io::stdout().is_terminal() && !unwanted
 }
 
-/// Prints an answer as JSON.
-pub fn say_json(answer: &Value) {
-    say(&format!("{answer:#}\n"));
+/// Prints a JSON text over several lines, as it came but for what steers terminals: that is written as JSON escapes it.
+pub fn say_json(text: &str) {
+    say(&format!("{}\n", printable_json(&pretty(text))));
+}
+
+/// Prints a JSON text on one line, in the same way.
+pub fn say_json_line(text: &str) {
+    say(&format!("{}\n", printable_json(text)));
 }
 
 /// Tells on standard error why a command failed: in words, or as JSON, then with all that the gateway said.
 pub fn tell(error: &anyhow::Error, json: bool) {
     if !json {
-        eprintln!("taskweir: {error:#}");
+        eprintln!("taskweir: {}", printable(&format!("{error:#}")));
         return;
     }
     let problem = error.downcast_ref::<ClientError>();
@@ -37,7 +44,7 @@ pub fn tell(error: &anyhow::Error, json: bool) {
         }
         _ => json!({ "error": format!("{error:#}") }),
     };
-    eprintln!("{told}");
+    eprintln!("{}", printable_json(&told.to_string()));
 }
 
 /// The command line was used wrongly: exit status 2.

@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Longest answer that is told, bytes.
+const MAX_TOLD: usize = 1_000;
+
 /// Where the services of the image answer probes; one of them runs in a container.
 const PLACES: [&str; 3] = [
     "http://127.0.0.1:9091/health/ready",
@@ -23,10 +26,9 @@ pub async fn run(url: Option<&str>) -> anyhow::Result<()> {
     let answer = first_answer(&http, places).await?;
     let status = answer.status();
     if !status.is_success() {
-        bail!(
-            "{status}: {}",
-            answer.text().await.unwrap_or_default().trim()
-        );
+        let mut told = answer.text().await.unwrap_or_default();
+        told.truncate(told.floor_char_boundary(MAX_TOLD));
+        bail!("{status}: {}", told.trim());
     }
     Ok(())
 }

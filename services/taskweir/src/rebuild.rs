@@ -1,6 +1,7 @@
 //! `taskweir rebuild`: fresh views from the log, compared with the live ones and swapped in.
 
 use serde_json::json;
+use taskweir_runtime::printable::printable_line;
 
 use crate::output::{say, say_json};
 use crate::serve;
@@ -18,7 +19,7 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
             "difference_count": rebuilt.count,
             "differences": rebuilt.differences,
         });
-        say_json(&told);
+        say_json(&told.to_string());
         return Ok(());
     }
     say(&format!(
@@ -26,7 +27,7 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
         rebuilt.events, rebuilt.live, rebuilt.fresh
     ));
     for difference in &rebuilt.differences {
-        say(&format!("differed: {difference}\n"));
+        say(&format!("differed: {}\n", printable_line(difference)));
     }
     say(match rebuilt.count {
         0 => "the live views were right\n",

@@ -3,6 +3,7 @@
 use anyhow::bail;
 use serde_json::{Value, json};
 use taskweir_projector::Report;
+use taskweir_runtime::printable::printable_line;
 
 use crate::output::{say, say_json};
 use crate::serve;
@@ -31,14 +32,14 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
     let report = taskweir_projector::verify(&store).await?;
     store.note_verified(report.count).await?;
     if json {
-        say_json(&as_json(&report));
+        say_json(&as_json(&report).to_string());
     } else {
         say(&format!(
             "{} events, {} tasks, {} started more than once, views {:032x}\n",
             report.events, report.tasks, report.started_twice, report.digest
         ));
         for difference in &report.differences {
-            say(&format!("differs: {difference}\n"));
+            say(&format!("differs: {}\n", printable_line(difference)));
         }
     }
     if !report.is_clean() {

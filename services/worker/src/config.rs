@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskweir_domain::QueueName;
+use taskweir_domain::{QueueName, Redaction};
 use taskweir_runtime::{Env, EnvError, Readiness};
 use taskweir_store::{Limits, RedisSettings};
 use taskweir_worker::{Worker, WorkerError};
@@ -23,6 +23,8 @@ pub struct Config {
     pub concurrency: usize,
     /// Silence after which tasks run elsewhere, from `LEASE_SECONDS`.
     pub lease: Duration,
+    /// What errors and progress must not tell of payloads, from `REDACT_FIELDS`.
+    pub redaction: Redaction,
     /// Time for running tasks at shutdown, from `SHUTDOWN_GRACE`.
     pub grace: Duration,
     /// Hosts the `http` task may call, from `HTTP_TASK_ALLOW`.
@@ -38,7 +40,7 @@ impl Config {
         let queues = env.read(
             "WORKER_QUEUES",
             vec![QueueName::default()],
-            "names of queues, separated by commas",
+            "names of queues (1 to 64 of letters, digits, '.', '_', '-', neither '.' nor '..'), separated by commas",
             |text| {
                 text.split(',')
                     .map(|name| name.trim().parse().ok())
@@ -67,6 +69,7 @@ impl Config {
             queues,
             concurrency,
             lease: taskweir_settings::lease(env)?,
+            redaction: taskweir_settings::redaction(env)?,
             grace: env.seconds("SHUTDOWN_GRACE", 25.0)?,
             http_allow: hosts,
         })
@@ -86,6 +89,7 @@ impl Config {
             .concurrency(self.concurrency)
             .lease(self.lease)
             .shutdown_grace(self.grace)
+            .redaction(self.redaction)
             .handler(demo::Process)
             .handler(demo::Echo)
             .handler(demo::Fail)

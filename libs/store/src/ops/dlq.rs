@@ -1,4 +1,4 @@
-use taskweir_domain::{Actor, Bulk, DlqRemoved, DlqRetried, Event, Priority, QueueName, TaskId};
+use taskweir_domain::{Ask, Bulk, DlqRemoved, DlqRetried, Event, Priority, QueueName, TaskId};
 
 use crate::reply::Reader;
 use crate::scripts::Script;
@@ -17,8 +17,8 @@ pub struct DlqAction {
     pub unique: Option<String>,
     /// Nonce of the request: the same one again answers the first outcome.
     pub nonce: String,
-    /// Who acts.
-    pub actor: Actor,
+    /// Who acts, and why.
+    pub ask: Ask,
     /// What it is part of.
     pub bulk: Option<Bulk>,
 }
@@ -70,9 +70,16 @@ impl Partition {
                     cmd.arg(self.keys.unique_or(action.unique.as_deref(), action.id));
                 }
                 for action in batch {
-                    let (actor, bulk) = (action.actor.clone(), action.bulk.clone());
+                    let (Ask { actor, reason }, bulk) = (action.ask.clone(), action.bulk.clone());
                     cmd.arg(action.id.to_string()).arg(&action.nonce);
-                    cmd.arg(Event::from(DlqRetried { actor, bulk }).body());
+                    cmd.arg(
+                        Event::from(DlqRetried {
+                            actor,
+                            reason,
+                            bulk,
+                        })
+                        .body(),
+                    );
                 }
             })
             .await?;
@@ -111,9 +118,16 @@ impl Partition {
                 }
                 cmd.arg(self.limits.retention_ms);
                 for action in batch {
-                    let (actor, bulk) = (action.actor.clone(), action.bulk.clone());
+                    let (Ask { actor, reason }, bulk) = (action.ask.clone(), action.bulk.clone());
                     cmd.arg(action.id.to_string()).arg(&action.nonce);
-                    cmd.arg(Event::from(DlqRemoved { actor, bulk }).body());
+                    cmd.arg(
+                        Event::from(DlqRemoved {
+                            actor,
+                            reason,
+                            bulk,
+                        })
+                        .body(),
+                    );
                 }
             })
             .await?;

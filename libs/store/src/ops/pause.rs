@@ -1,4 +1,4 @@
-use taskweir_domain::{Actor, Event, Position, QueueName, QueuePaused, QueueResumed};
+use taskweir_domain::{Ask, Event, Position, QueueName, QueuePaused, QueueResumed};
 
 use crate::reply::Reader;
 use crate::scripts::Script;
@@ -15,8 +15,8 @@ pub struct Pause {
     pub nonce: String,
     /// Position of the deciding event on partition 0; `None` where this is partition 0.
     pub epoch: Option<Position>,
-    /// Who acts.
-    pub actor: Actor,
+    /// Who acts, and why.
+    pub ask: Ask,
 }
 
 /// What became of it.
@@ -43,11 +43,11 @@ impl Partition {
             .eval(Script::Pause, 2, |cmd| {
                 cmd.arg(self.keys.log()).arg(self.keys.meta());
                 for pause in batch {
-                    let actor = pause.actor.clone();
+                    let Ask { actor, reason } = pause.ask.clone();
                     let event: Event = if pause.paused {
-                        QueuePaused { actor }.into()
+                        QueuePaused { actor, reason }.into()
                     } else {
-                        QueueResumed { actor }.into()
+                        QueueResumed { actor, reason }.into()
                     };
                     cmd.arg(pause.queue.as_str()).arg(event.event_type().wire());
                     cmd.arg(&pause.nonce);

@@ -1,5 +1,7 @@
 use redis::{Cmd, Value};
-use taskweir_domain::{Limits, Position, Priority, QueueName, Submitted, TaskId, TaskSpec};
+use taskweir_domain::{
+    Limits, Position, Priority, QueueName, Submitted, TaskId, TaskSpec, canonical,
+};
 
 use super::{INLINE_LIMIT, lua_index, sha256, stored};
 use crate::record::pack_limits;
@@ -30,12 +32,9 @@ impl Idempotency {
     /// with it. Bodies that differ only in white space or in the order of fields are the same.
     #[must_use]
     pub fn new(scope: &str, key: &str, body: &str) -> Self {
-        // `serde_json::Value` keeps the fields of objects sorted.
-        let canonical =
-            serde_json::from_str::<serde_json::Value>(body).map(|value| value.to_string());
         Self {
             key: sha256(&format!("{scope}\0{key}")),
-            body: sha256(canonical.as_deref().unwrap_or(body)),
+            body: sha256(&canonical(body)),
         }
     }
 

@@ -103,7 +103,7 @@ fn action(id: TaskId) -> DlqAction {
         priority: Priority::Normal,
         unique: None,
         nonce: taskweir_store::entropy::nonce(),
-        actor: Actor::anonymous(),
+        ask: Actor::anonymous().into(),
         bulk: None,
     }
 }
@@ -288,7 +288,12 @@ async fn call(bench: &Bench, row: &Accepts, id: TaskId) {
         }
         (ScriptName::Cancel, _) => {
             let actor = Actor::anonymous();
-            let event = Cancelled { actor, bulk: None }.into();
+            let event = Cancelled {
+                actor,
+                reason: None,
+                bulk: None,
+            }
+            .into();
             let request = Cancellation {
                 id,
                 nonce: "now".to_owned(),

@@ -225,7 +225,7 @@ impl Bench {
 
     pub async fn cancellation(&self, id: TaskId, nonce: &str) -> Cancellation {
         let record = self.record(id).await.unwrap();
-        let command = Command::Cancel(Actor::anonymous());
+        let command = Command::Cancel(Actor::anonymous().into());
         Cancellation {
             id,
             nonce: nonce.to_owned(),

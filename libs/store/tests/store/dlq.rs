@@ -10,7 +10,7 @@ fn action(id: TaskId, nonce: &str) -> [DlqAction; 1] {
         priority: Priority::Normal,
         unique: None,
         nonce: nonce.to_owned(),
-        actor: Actor("ann".to_owned()),
+        ask: Actor("ann".to_owned()).into(),
         bulk: None,
     }]
 }

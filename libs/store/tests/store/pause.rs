@@ -9,7 +9,7 @@ fn request(paused: bool, nonce: &str, epoch: Option<Position>) -> Pause {
         paused,
         nonce: nonce.to_owned(),
         epoch,
-        actor: Actor::anonymous(),
+        ask: Actor::anonymous().into(),
     }
 }
 

@@ -226,7 +226,7 @@ impl Traffic {
                 priority: task.priority,
                 unique: None,
                 nonce: taskweir_store::entropy::nonce(),
-                actor: Actor::anonymous(),
+                ask: Actor::anonymous().into(),
                 bulk: None,
             }];
             if self.dice.roll(3) == 0 {

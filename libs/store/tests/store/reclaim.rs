@@ -189,7 +189,9 @@ async fn peer_14_a_beat_between_look_and_claim_saves_the_task() {
         .await
         .unwrap();
     assert_eq!(reclaim(&bench, &loss, 0).await, ReclaimOutcome::Busy);
-    let cancel = bench.decide(id, &Command::Cancel(Actor::anonymous())).await;
+    let cancel = bench
+        .decide(id, &Command::Cancel(Actor::anonymous().into()))
+        .await;
     assert!(matches!(cancel, Event::CancelRequested(_)));
 }
 

@@ -72,7 +72,7 @@ async fn a_paused_queue_starts_nothing() {
         paused: true,
         nonce: "n".to_owned(),
         epoch: None,
-        actor: Actor::anonymous(),
+        ask: Actor::anonymous().into(),
     };
     bench.partition.pause(&[pause]).await.unwrap();
     assert_eq!(

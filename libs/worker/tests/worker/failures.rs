@@ -237,3 +237,39 @@ async fn a_handler_that_panics_when_it_is_dropped_has_ended() {
     bench.reaches(next, Status::Completed).await;
     worker.stop().await;
 }
+
+/// Quotes its payload in all that it says.
+struct Quotes;
+
+impl Handler for Quotes {
+    const TYPE: &'static str = "quotes";
+    type Payload = serde_json::Value;
+    type Output = ();
+
+    async fn run(&self, context: &Context, data: serde_json::Value) -> Result<(), TaskError> {
+        let card = data["card"].as_str().unwrap_or_default();
+        context.progress(10.0, Some(&format!("charges {card}")));
+        Err(TaskError::fatal(format!("{card} of {data} was refused")).class(card))
+    }
+}
+
+#[tokio::test]
+async fn what_is_hidden_of_a_payload_is_in_no_word_about_it() {
+    let bench = Bench::new().await;
+    let redaction = "card".parse().unwrap();
+    let worker = bench.run(bench.builder().handler(Quotes).redaction(redaction));
+    let data = r#"{"card":"4111-1111","to":"ann"}"#;
+    let id = bench.submit("quotes", data).await;
+    let error = bench.reaches(id, Status::Failed).await.error.unwrap();
+    assert_eq!(error.class(), "[redacted]");
+    assert!(error.message.starts_with("[redacted] of ") && error.message.contains("ann"));
+    let told: Vec<String> = bench
+        .history(id)
+        .await
+        .iter()
+        .skip(1)
+        .map(|recorded| recorded.event.body())
+        .collect();
+    assert!(!told.concat().contains("4111"), "{told:?}");
+    worker.stop().await;
+}

@@ -86,9 +86,13 @@ async fn a_cancelled_handler_is_told_within_a_second_or_so_and_the_task_ends() {
         .unwrap()
         .remove(0)
         .unwrap();
-    let event = decide(Some(&record.task), &Command::Cancel(Actor::anonymous()), 0)
-        .unwrap()
-        .remove(0);
+    let event = decide(
+        Some(&record.task),
+        &Command::Cancel(Actor::anonymous().into()),
+        0,
+    )
+    .unwrap()
+    .remove(0);
     let request = Cancellation {
         id,
         nonce: "n".to_owned(),

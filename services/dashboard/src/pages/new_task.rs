@@ -5,7 +5,7 @@ use poem::http::StatusCode;
 use poem::web::{Data, Query};
 use poem::{Response, handler};
 use serde::Deserialize;
-use taskweir_domain::{FieldError, Priority, REDACTED, TaskId};
+use taskweir_domain::{FieldError, Priority, REDACTED, TaskId, pretty};
 use taskweir_store::Totals;
 
 use super::failed;
@@ -117,23 +117,6 @@ pub(crate) fn form(
     layout::page(visitor, "New task", url::NEW_TASK, false, &body)
 }
 
-/// A payload on more lines, where a value holds all of it; numbers too long for one would be rounded.
-fn shown(text: &str, value: &serde_json::Value, hides: bool) -> String {
-    let sorted = |text: &str| {
-        let mut bytes: Vec<u8> = text
-            .bytes()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect();
-        bytes.sort_unstable();
-        bytes
-    };
-    if hides || sorted(&value.to_string()) == sorted(text) {
-        serde_json::to_string_pretty(value).unwrap_or_default()
-    } else {
-        text.to_owned()
-    }
-}
-
 /// The task that is to be submitted again.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -160,10 +143,8 @@ pub(crate) async fn new_task_page(
         data = partition.stored_data(id).await.map_err(failed)?;
     }
     let data = data.as_deref().unwrap_or("null");
-    let mut value: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
-    let whole = value.clone();
-    state.redaction.apply(&mut value);
-    let hidden = (value != whole).then(|| FieldError {
+    let shown = state.redaction.of(data);
+    let hidden = state.redaction.left_in(&shown).then(|| FieldError {
         field: "data".to_owned(),
         message: format!("what reads {REDACTED} is hidden here: fill it in"),
     });
@@ -175,7 +156,7 @@ pub(crate) async fn new_task_page(
     let timeout = task.limits.timeout_ms;
     let draft = Draft {
         kind: task.task_type.to_string(),
-        data: shown(data, &value, hidden.is_some()),
+        data: pretty(&shown),
         queue: task.queue.to_string(),
         priority: task.priority.to_string(),
         max_retries: task.limits.retry.max_retries.to_string(),
@@ -184,21 +165,4 @@ pub(crate) async fn new_task_page(
         ..Draft::default()
     };
     Ok(form(visitor, totals.as_ref(), &draft, hidden.as_slice()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown;
-
-    #[test]
-    fn a_payload_is_shown_on_lines_unless_that_would_change_it() {
-        let show = |text: &str| shown(text, &serde_json::from_str(text).unwrap(), false);
-        assert_eq!(show(r#"{"b":1,"a":"x y"}"#).lines().count(), 4);
-        for exact in [
-            r#"{"id":12345678901234567890123}"#,
-            r#"{"price":0.1000000000000000055}"#,
-        ] {
-            assert_eq!(show(exact), exact);
-        }
-    }
 }

@@ -8,7 +8,7 @@ use poem::http::StatusCode;
 use poem::web::{Data, Path, Query};
 use poem::{Response, handler};
 use serde::Deserialize;
-use taskweir_domain::{Phase, Status, TaskDetail, TaskId, format_ms};
+use taskweir_domain::{Phase, Status, TaskDetail, TaskId, format_ms, pretty};
 use taskweir_runtime::access::Role;
 use taskweir_store::{Story, StoryAt};
 
@@ -22,10 +22,9 @@ use crate::{layout, url};
 /// The longest payload or result that is shown whole.
 const SHOWN: usize = 20_000;
 
-fn pretty(text: &str, hide: impl FnOnce(&mut serde_json::Value)) -> String {
-    let mut value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    hide(&mut value);
-    let mut pretty = serde_json::to_string_pretty(&value).unwrap_or_default();
+/// JSON over several lines, each number as it is written.
+fn shown(json: &str) -> String {
+    let mut pretty = pretty(json);
     if pretty.len() > SHOWN {
         pretty.truncate(pretty.floor_char_boundary(SHOWN));
         pretty.push_str("\n… (cut here; GET /tasks/{id} gives it whole)");
@@ -174,7 +173,6 @@ pub(crate) async fn task_page(
     if detail.result_stored.is_some() {
         result = partition.stored_result(id).await.map_err(failed)?;
     }
-    let hide = |value: &mut serde_json::Value| state.redaction.apply(value);
     let said = match asked.done.as_str() {
         "cancelled" => Some("The task is cancelled."),
         "requested" => Some("Its handler is being told to stop."),
@@ -198,10 +196,10 @@ pub(crate) async fn task_page(
         (slider(&story, at))
         (history::table(state, &story, at))
         h2 { "Data" }
-        (folded(&pretty(data.as_deref().unwrap_or("null"), hide)))
+        (folded(&self::shown(&state.redaction.of(data.as_deref().unwrap_or("null")))))
         @if let Some(result) = &result {
             h2 { "Result" }
-            (folded(&pretty(result, hide)))
+            (folded(&self::shown(&state.redaction.of(result))))
         }
     };
     let ended = story.detail.task.status().is_final();

@@ -2,17 +2,17 @@
 
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
-use taskweir_domain::{Actor, TaskId};
+use taskweir_domain::{Actor, Ask, TaskId};
 use taskweir_runtime::access::Caller;
 use taskweir_store::{DlqOutcome, DlqVerb, OperationKind, Page};
 
 use super::Tag;
 use super::operations::{BulkAnswer, BulkRequest, bulk};
 use super::tasks::{FilterParams, TaskList, await_position, page, show};
-use crate::body::JsonText;
+use crate::body::{JsonText, Reason};
 use crate::problem::ApiError;
+use crate::render::Rendered;
 use crate::state::State;
 use crate::view::{ListedStatus, PriorityWord, StatusWord, Task};
 
@@ -22,7 +22,7 @@ pub(crate) struct Dlq;
 enum RetryAnswer {
     /// Pending again, with a fresh retry budget.
     #[oai(status = 202)]
-    Retried(Json<Task>),
+    Retried(Rendered<Task>),
 }
 
 #[derive(ApiResponse)]
@@ -32,13 +32,16 @@ enum RemoveAnswer {
     Removed,
 }
 
-async fn act(state: &State, caller: &Caller, id: &str, verb: DlqVerb) -> Result<(), ApiError> {
+async fn act(
+    state: &State,
+    caller: &Caller,
+    id: &str,
+    verb: DlqVerb,
+    reason: Reason,
+) -> Result<(), ApiError> {
     let task_id: TaskId = id.parse().map_err(|_| ApiError::no_task(id))?;
-    match state
-        .store
-        .act_on_dead(task_id, verb, Actor(caller.name.clone()))
-        .await?
-    {
+    let ask = Ask::new(Actor(caller.name.clone()), reason.0);
+    match state.store.act_on_dead(task_id, verb, ask).await? {
         DlqOutcome::Done => Ok(()),
         DlqOutcome::NotFound => Err(ApiError::no_task(id)),
         DlqOutcome::NotDead(status) => Err(ApiError::conflict(format!(
@@ -94,7 +97,7 @@ impl Dlq {
         Query(cursor): Query<Option<String>>,
         /// Wait up to a second for the views to come here.
         Query(min_position): Query<Option<String>>,
-    ) -> Result<Json<TaskList>, ApiError> {
+    ) -> Result<Rendered<TaskList>, ApiError> {
         let (limit, cursor) = page(limit, cursor.as_deref())?;
         let params = FilterParams {
             status,
@@ -117,7 +120,7 @@ impl Dlq {
         } else {
             Page::default()
         };
-        Ok(Json(TaskList::of(page, state.store.partition_count())))
+        Ok(Rendered(TaskList::of(page, state.store.partition_count())))
     }
 
     /// See one dead letter
@@ -130,14 +133,14 @@ impl Dlq {
         &self,
         Data(state): Data<&State>,
         Path(id): Path<String>,
-    ) -> Result<Json<Task>, ApiError> {
+    ) -> Result<Rendered<Task>, ApiError> {
         let task = show(state, &id).await?;
         if task.status != StatusWord::Failed {
             return Err(ApiError::not_found(
                 "the task is not in the dead-letter queue",
             ));
         }
-        Ok(Json(task))
+        Ok(Rendered(task))
     }
 
     /// Retry a dead letter with a fresh budget
@@ -151,9 +154,10 @@ impl Dlq {
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
         Path(id): Path<String>,
+        reason: Reason,
     ) -> Result<RetryAnswer, ApiError> {
-        act(state, caller, &id, DlqVerb::Retry).await?;
-        Ok(RetryAnswer::Retried(Json(show(state, &id).await?)))
+        act(state, caller, &id, DlqVerb::Retry, reason).await?;
+        Ok(RetryAnswer::Retried(Rendered(show(state, &id).await?)))
     }
 
     /// Retry every dead letter that passes a filter
@@ -202,8 +206,10 @@ impl Dlq {
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
         Path(id): Path<String>,
+        /// Why, for its history: at most 500 bytes.
+        Query(reason): Query<Option<String>>,
     ) -> Result<RemoveAnswer, ApiError> {
-        act(state, caller, &id, DlqVerb::Remove).await?;
+        act(state, caller, &id, DlqVerb::Remove, Reason::check(reason)?).await?;
         Ok(RemoveAnswer::Removed)
     }
 }

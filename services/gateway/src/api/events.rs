@@ -9,9 +9,8 @@ use poem::web::Data;
 use poem::web::sse::Event;
 use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
-use poem_openapi::types::{Any, ToJSON};
 use poem_openapi::{Object, OpenApi};
-use serde_json::Value;
+use serde::Serialize;
 use taskweir_domain::{Position, Redaction, TaskId, format_ms};
 use taskweir_runtime::listen::Seat;
 
@@ -19,6 +18,7 @@ use super::Tag;
 use crate::feed::{Heard, Listener};
 use crate::position;
 use crate::problem::ApiError;
+use crate::render::RawJson;
 use crate::state::State;
 
 pub(crate) struct Events;
@@ -30,31 +30,38 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const PLACE_EVERY: Duration = Duration::from_secs(10);
 
 /// An event of the log.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct LogEvent {
     /// Place in the log.
     position: String,
     /// What happened.
     #[oai(rename = "type")]
+    #[serde(rename = "type")]
     kind: String,
     /// When.
     time: String,
     /// The task; absent for events of a queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
     /// Number within the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
     /// The queue, where it is still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
     /// The type of the task, where it is still known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     task_type: Option<String>,
     /// The whole body of the event.
-    detail: Any<Value>,
+    detail: RawJson,
     /// Position of every partition, for `Last-Event-ID`.
     #[oai(skip)]
+    #[serde(skip)]
     id: String,
     /// It tells where the log is, and of no event.
     #[oai(skip)]
+    #[serde(skip)]
     is_place: bool,
 }
 
@@ -70,7 +77,7 @@ impl LogEvent {
             version: None,
             queue: None,
             task_type: None,
-            detail: Any(Value::Null),
+            detail: RawJson::of("null"),
             id: position::show_all(at),
             is_place: true,
         }
@@ -80,7 +87,7 @@ impl LogEvent {
         if self.is_place {
             return Event::message("{}").event_type("position").id(self.id);
         }
-        Event::message(self.to_json_string()).id(self.id)
+        Event::message(serde_json::to_string(&self).unwrap_or_default()).id(self.id)
     }
 }
 
@@ -104,8 +111,6 @@ impl Wanted {
 
 fn show(heard: &Heard, at: &[Position], redaction: &Redaction) -> LogEvent {
     let entry = &heard.entry;
-    let mut detail: Value = serde_json::from_str(&entry.d).unwrap_or_default();
-    redaction.apply_to_body(&mut detail);
     let index = u8::try_from(heard.partition).unwrap_or(0);
     let partition = taskweir_domain::PartitionIndex(index);
     let is_task = !entry.is_of_queue();
@@ -117,7 +122,7 @@ fn show(heard: &Heard, at: &[Position], redaction: &Redaction) -> LogEvent {
         version: entry.n.parse().ok().filter(|_| is_task),
         queue: heard.queue.clone(),
         task_type: heard.task_type.clone(),
-        detail: Any(detail),
+        detail: RawJson::of(redaction.of_body(&entry.d)),
         id: position::show_all(at),
         is_place: false,
     }

@@ -6,12 +6,13 @@ use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
-use taskweir_domain::{Actor, EventType, QueueName, Status};
+use taskweir_domain::{Actor, Ask, EventType, QueueName, Status};
 use taskweir_runtime::access::Caller;
 use taskweir_store::{QueueOverview, Totals};
 
 use super::Tag;
 use super::tasks::await_position;
+use crate::body::Reason;
 use crate::instant::Instant;
 use crate::problem::ApiError;
 use crate::state::State;
@@ -194,8 +195,9 @@ impl Queues {
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
         Path(queue): Path<String>,
+        reason: Reason,
     ) -> Result<Json<Queue>, ApiError> {
-        set(state, caller, &queue, true).await
+        set(state, caller, &queue, true, reason).await
     }
 
     /// Resume a queue
@@ -209,8 +211,9 @@ impl Queues {
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
         Path(queue): Path<String>,
+        reason: Reason,
     ) -> Result<Json<Queue>, ApiError> {
-        set(state, caller, &queue, false).await
+        set(state, caller, &queue, false, reason).await
     }
 }
 
@@ -220,14 +223,13 @@ async fn set(
     caller: &Caller,
     queue: &str,
     paused: bool,
+    reason: Reason,
 ) -> Result<Json<Queue>, ApiError> {
     let name: QueueName = queue.parse().map_err(|error| {
         ApiError::not_found(format!("no queue can be called {queue:?}: it {error}"))
     })?;
-    state
-        .store
-        .pause(&name, paused, &Actor(caller.name.clone()))
-        .await?;
+    let ask = Ask::new(Actor(caller.name.clone()), reason.0);
+    state.store.pause(&name, paused, ask).await?;
     let found = all(state)
         .await?
         .into_iter()

@@ -63,7 +63,7 @@ pub(crate) struct TaskRequest {
     timeout: Option<f64>,
     /// Seconds within which it must start, from its submit or its `run_at`; else it expires.
     expires_in: Option<f64>,
-    /// At most one task that has not ended carries a unique key, over all queues; 1 to 256 bytes.
+    /// At most one task that has not ended carries a unique key, over all queues and types; 1 to 256 bytes.
     #[oai(validator(min_length = 1, max_length = 256))]
     unique_key: Option<String>,
     /// Free words for searching, at most 16.

@@ -5,19 +5,20 @@ use std::time::Duration;
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use taskweir_domain::{Actor, TaskDetail, TaskId};
+use serde::Serialize;
+use taskweir_domain::{Actor, Ask, TaskDetail, TaskId};
 use taskweir_runtime::access::Caller;
 use taskweir_store::{Cancelled, Filter, OperationKind, Page, Store, Story, StoryAt};
 
 use super::Tag;
 use super::operations::{BulkAnswer, CancelManyRequest, bulk};
 use super::submit::{self, BatchRequest, BatchResponse, SubmitAnswer, TaskRequest};
-use crate::body::JsonText;
+use crate::body::{JsonText, Reason};
 use crate::instant::Instant;
 use crate::position;
 use crate::problem::ApiError;
+use crate::render::Rendered;
 use crate::state::State;
 use crate::view::{HistoryBase, HistoryEvent, ListedStatus, PriorityWord, Task};
 
@@ -29,12 +30,13 @@ const VIEW_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Tasks;
 
 /// A page of tasks, newest first.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct TaskList {
     /// The tasks.
     pub(crate) tasks: Vec<Task>,
     /// Give it back as `cursor` for the next page; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cursor: Option<String>,
 }
 
@@ -49,12 +51,13 @@ impl TaskList {
 }
 
 /// A task's events, oldest first.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 struct TaskHistory {
     /// The task.
     id: String,
     /// The task as retention has left it, where its first events were cut from the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<HistoryBase>,
     /// Its events, or those since the base.
     events: Vec<HistoryEvent>,
@@ -66,10 +69,10 @@ struct TaskHistory {
 enum CancelAnswer {
     /// Ended.
     #[oai(status = 200)]
-    Cancelled(Json<Task>),
+    Cancelled(Rendered<Task>),
     /// It runs; its handler is being told.
     #[oai(status = 202)]
-    Requested(Json<Task>),
+    Requested(Rendered<Task>),
 }
 
 /// The filters of a list, as they come.
@@ -93,12 +96,8 @@ impl FilterParams {
     pub(crate) fn read(self) -> Result<Filter, ApiError> {
         let time = |field: &str, text: Option<String>| {
             text.map(|text| {
-                taskweir_domain::parse_rfc3339_ms(&text).ok_or_else(|| {
-                    ApiError::field(
-                        field,
-                        "must be an RFC 3339 time, such as 2026-01-31T03:12:00Z",
-                    )
-                })
+                taskweir_domain::parse_rfc3339_ms(&text)
+                    .map_err(|fault| ApiError::field(field, fault.to_string()))
             })
             .transpose()
         };
@@ -153,10 +152,13 @@ pub(crate) fn page(
 pub(crate) async fn await_position(store: &Store, text: Option<&str>) -> Result<(), ApiError> {
     let Some(text) = text else { return Ok(()) };
     let Some((partition, position)) = position::read(text, store.partition_count()) else {
-        return Err(ApiError::field(
-            "min_position",
-            "must be a position such as 1700000000000-0",
-        ));
+        let example = if store.partition_count() == 1 {
+            "1700000000000-0"
+        } else {
+            "0@1700000000000-0"
+        };
+        let takes = format!("must be a position such as {example}");
+        return Err(ApiError::field("min_position", takes));
     };
     let deadline = tokio::time::Instant::now() + VIEW_PATIENCE;
     store.partitions()[partition]
@@ -233,7 +235,7 @@ impl Tasks {
         Query(cursor): Query<Option<String>>,
         /// Wait up to a second for the views to come here.
         Query(min_position): Query<Option<String>>,
-    ) -> Result<Json<TaskList>, ApiError> {
+    ) -> Result<Rendered<TaskList>, ApiError> {
         let (limit, cursor) = page(limit, cursor.as_deref())?;
         let params = FilterParams {
             status,
@@ -251,7 +253,7 @@ impl Tasks {
         let filter = params.read()?;
         await_position(&state.store, min_position.as_deref()).await?;
         let page = state.store.list(&filter, cursor, limit).await?;
-        Ok(Json(TaskList::of(page, state.store.partition_count())))
+        Ok(Rendered(TaskList::of(page, state.store.partition_count())))
     }
 
     /// Cancel every task that passes a filter
@@ -280,15 +282,13 @@ impl Tasks {
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
         Path(id): Path<String>,
+        reason: Reason,
     ) -> Result<CancelAnswer, ApiError> {
         let task_id: TaskId = id.parse().map_err(|_| ApiError::no_task(&id))?;
-        match state
-            .store
-            .cancel(task_id, &Actor(caller.name.clone()))
-            .await?
-        {
-            Cancelled::Now => Ok(CancelAnswer::Cancelled(Json(show(state, &id).await?))),
-            Cancelled::Requested => Ok(CancelAnswer::Requested(Json(show(state, &id).await?))),
+        let ask = Ask::new(Actor(caller.name.clone()), reason.0);
+        match state.store.cancel(task_id, ask).await? {
+            Cancelled::Now => Ok(CancelAnswer::Cancelled(Rendered(show(state, &id).await?))),
+            Cancelled::Requested => Ok(CancelAnswer::Requested(Rendered(show(state, &id).await?))),
             Cancelled::Ended(status) => {
                 Err(ApiError::conflict(format!("the task is {status} already")))
             }
@@ -304,10 +304,10 @@ impl Tasks {
         Path(id): Path<String>,
         /// As it was then: an RFC 3339 time (the end of that millisecond) or a position.
         Query(as_of): Query<Option<String>>,
-    ) -> Result<Json<Task>, ApiError> {
+    ) -> Result<Rendered<Task>, ApiError> {
         let story = state.story(&id).await?;
         let Some(as_of) = as_of else {
-            return Ok(Json(shown(state, &story).await?));
+            return Ok(Rendered(shown(state, &story).await?));
         };
         let instant = Instant::read(&state.store, "as_of", &as_of).await?;
         let partition = usize::from(story.detail.id.partition().0);
@@ -315,7 +315,7 @@ impl Tasks {
             ApiError::field("as_of", "must be a position of the task's partition")
         })?;
         match story.as_of(position)? {
-            StoryAt::Was(then) => Ok(Json(shown(state, &then).await?)),
+            StoryAt::Was(then) => Ok(Rendered(shown(state, &then).await?)),
             StoryAt::NotYet => Err(ApiError::not_found(format!("task {id} did not exist then"))),
             StoryAt::Gone => Err(ApiError::trimmed(story.base_position)),
         }
@@ -331,7 +331,7 @@ impl Tasks {
         &self,
         Data(state): Data<&State>,
         Path(id): Path<String>,
-    ) -> Result<Json<TaskHistory>, ApiError> {
+    ) -> Result<Rendered<TaskHistory>, ApiError> {
         let story = state.story(&id).await?;
         let partitions = state.store.partition_count();
         let mut events = Vec::with_capacity(story.events.len());
@@ -339,12 +339,11 @@ impl Tasks {
         for (entry, recorded) in story.entries.iter().zip(&story.events) {
             let next =
                 TaskDetail::evolve(after, recorded).map_err(|error| ApiError::broken(&error))?;
-            let mut body = serde_json::from_str(&entry.d).unwrap_or_default();
-            state.redaction.apply_to_body(&mut body);
-            events.push(HistoryEvent::of(&recorded.event, &next, body, partitions));
+            let body = state.redaction.of_body(&entry.d);
+            events.push(HistoryEvent::of(&recorded.event, &next, &body, partitions));
             after = Some(next);
         }
-        Ok(Json(TaskHistory {
+        Ok(Rendered(TaskHistory {
             id,
             complete: story.base.is_none(),
             base: story
@@ -363,16 +362,23 @@ pub(crate) async fn show(state: &State, id: &str) -> Result<Task, ApiError> {
 
 async fn shown(state: &State, story: &Story) -> Result<Task, ApiError> {
     let detail = &story.detail;
-    let parse = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
     let (mut data, mut result) = (None, None);
     if let Some(partition) = state.store.partition_of(detail.id) {
         if detail.data_stored.is_some() {
-            data = parse(partition.stored_data(detail.id).await?);
+            data = partition.stored_data(detail.id).await?;
         }
         if detail.result_stored.is_some() {
-            result = parse(partition.stored_result(detail.id).await?);
+            result = partition.stored_result(detail.id).await?;
         }
     }
     let partitions = state.store.partition_count();
-    Ok(Task::alone(detail, &story.record, data, result, partitions))
+    let redaction = &state.redaction;
+    Ok(Task::alone(
+        detail,
+        &story.record,
+        data,
+        result,
+        redaction,
+        partitions,
+    ))
 }

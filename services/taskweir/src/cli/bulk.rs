@@ -8,7 +8,7 @@ use super::Which;
 #[derive(Debug, Args)]
 pub struct DeadTarget {
     /// One task; else the filter chooses.
-    #[arg(conflicts_with_all = ["queue", "kind", "priority", "label", "error", "worker", "q", "since", "until", "all", "dry_run", "reason", "detach"])]
+    #[arg(conflicts_with_all = ["queue", "kind", "priority", "label", "error", "worker", "q", "since", "until", "all", "dry_run", "detach"])]
     pub id: Option<String>,
     /// Only what gave up since then: RFC 3339, 02:10 (UTC, within the last day), or 90m, 2h, 3d ago.
     #[arg(long, value_name = "TIME")]
@@ -33,7 +33,7 @@ pub struct Bulk {
     /// Count, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Why, for the histories of the tasks.
+    /// Why, for the history of each task.
     #[arg(long)]
     pub reason: Option<String>,
     /// Do not wait for the end.
@@ -45,7 +45,7 @@ pub struct Bulk {
 #[derive(Debug, Args)]
 pub struct CancelTarget {
     /// One task; else the filter chooses.
-    #[arg(conflicts_with_all = ["status", "queue", "kind", "priority", "label", "error", "worker", "q", "since", "until", "all", "dry_run", "reason", "detach"])]
+    #[arg(conflicts_with_all = ["status", "queue", "kind", "priority", "label", "error", "worker", "q", "since", "until", "all", "dry_run", "detach"])]
     pub id: Option<String>,
     /// Only of this status: scheduled, pending, processing or retrying.
     #[arg(long)]

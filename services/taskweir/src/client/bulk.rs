@@ -5,47 +5,17 @@ use std::time::Duration;
 
 use anyhow::bail;
 use serde_json::{Map, Value};
-use taskweir_client::Client;
-use taskweir_domain::{format_ms, parse_rfc3339_ms};
+use taskweir_client::{Answer, Client};
+use taskweir_domain::format_ms;
 use taskweir_store::clock;
 
 use crate::cli::{Bulk, CancelTarget, DeadTarget};
 use crate::output::Misuse;
+use crate::when::{Direction, instant, is_of_day};
 
 /// How often an operation is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 const DAY_MS: u64 = 86_400_000;
-
-/// An instant as people type it, from now (ms since the epoch).
-fn instant(text: &str, now_ms: u64) -> Option<u64> {
-    if let Some(ms) = parse_rfc3339_ms(text) {
-        return Some(ms);
-    }
-    if let Some((hours, minutes)) = text.split_once(':') {
-        let two = |text: &str, below: u64| {
-            let number: u64 = text.parse().ok()?;
-            (text.len() == 2 && number < below).then_some(number)
-        };
-        let of_day = (two(hours, 24)? * 60 + two(minutes, 60)?) * 60_000;
-        let today = now_ms / DAY_MS * DAY_MS + of_day;
-        // What lies ahead of us was yesterday.
-        return Some(if today > now_ms {
-            today - DAY_MS
-        } else {
-            today
-        });
-    }
-    let unit = text.chars().last()?;
-    let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
-    let ms = match unit {
-        's' => 1_000,
-        'm' => 60_000,
-        'h' => 3_600_000,
-        'd' => DAY_MS,
-        _ => return None,
-    };
-    now_ms.checked_sub(count.checked_mul(ms)?)
-}
 
 /// The two ends of a span, of which either may be open.
 pub(super) fn span(
@@ -63,18 +33,14 @@ fn ends(
     now_ms: u64,
 ) -> Result<(Option<u64>, Option<u64>), Misuse> {
     let time = |name: &str, text: Option<&str>| {
-        let wrong = |text| {
-            Misuse(format!(
-                "--{name} takes a time such as 2026-01-31T03:12:00Z, 03:12 or 90m, not {text:?}"
-            ))
-        };
-        text.map(|text| instant(text, now_ms).ok_or_else(|| wrong(text)))
+        let wrong = |why| Misuse(format!("--{name} {why}"));
+        text.map(|text| instant(text, Direction::Past, now_ms).map_err(wrong))
             .transpose()
     };
     let (from, mut to) = (time("since", since)?, time("until", until)?);
     if let (Some(from), Some(end)) = (from, to) {
         // A time of the day is the first one after the beginning, also where it lies ahead of us.
-        if until.is_some_and(|text| text.len() == 5 && text.contains(':')) && end <= from {
+        if until.is_some_and(is_of_day) && end <= from {
             to = Some(end + DAY_MS).filter(|end| *end - from < DAY_MS);
         }
         if to.is_none_or(|to| to <= from) {
@@ -111,14 +77,14 @@ fn body<const N: usize>(
 }
 
 /// Begins an operation on dead letters, and waits for its end.
-pub async fn of_dead(client: &Client, verb: &str, target: DeadTarget) -> anyhow::Result<Value> {
+pub async fn of_dead(client: &Client, verb: &str, target: DeadTarget) -> anyhow::Result<Answer> {
     let (since, until) = span(target.since.as_deref(), target.until.as_deref())?;
     let mine = [("failed_after", since), ("failed_before", until)];
     run(client, &format!("/dlq/{verb}"), target.bulk, mine).await
 }
 
 /// Begins to cancel many tasks, and waits for the end.
-pub async fn cancel(client: &Client, target: CancelTarget) -> anyhow::Result<Value> {
+pub async fn cancel(client: &Client, target: CancelTarget) -> anyhow::Result<Answer> {
     let (since, until) = span(target.since.as_deref(), target.until.as_deref())?;
     let mine = [
         ("status", target.status),
@@ -133,7 +99,7 @@ async fn run<const N: usize>(
     path: &str,
     bulk: Bulk,
     mine: [(&'static str, Option<String>); N],
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Answer> {
     let at_once = bulk.dry_run || bulk.detach;
     let body = body(bulk, mine)?;
     let mut answer = client.begin(path, &body).await?;
@@ -168,7 +134,7 @@ async fn run<const N: usize>(
 
 #[cfg(test)]
 mod tests {
-    use super::{ends, instant};
+    use super::ends;
 
     #[test]
     fn a_span_of_the_day_may_reach_past_now_and_past_midnight() {
@@ -192,27 +158,5 @@ mod tests {
         assert_eq!(minutes(Some("1h"), Some("2h")), None);
         assert_eq!(minutes(Some("02:10"), Some("02:10")), None);
         assert_eq!(minutes(Some("soon"), None), None);
-    }
-
-    #[test]
-    fn times_are_read_as_people_type_them() {
-        // 2026-01-31T03:30:00Z
-        let now = 1_769_830_200_000;
-        let minute = 60_000;
-        assert_eq!(
-            instant("2026-01-31T03:12:00Z", now),
-            Some(now - 18 * minute)
-        );
-        assert_eq!(instant("03:12", now), Some(now - 18 * minute));
-        assert_eq!(
-            instant("23:30", now),
-            Some(now - 4 * 60 * minute),
-            "yesterday"
-        );
-        assert_eq!(instant("90m", now), Some(now - 90 * minute));
-        assert_eq!(instant("2h", now), Some(now - 120 * minute));
-        for text in ["", "3:12", "24:00", "03:60", "m", "-5m", "5w", "é"] {
-            assert_eq!(instant(text, now), None, "{text}");
-        }
     }
 }

@@ -1,8 +1,14 @@
 //! Answers as tables.
 
+use std::collections::BTreeMap;
+
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, Color, ContentArrangement, Table};
 use serde_json::Value;
+use taskweir_client::Answer;
+use taskweir_domain::Json;
+
+use taskweir_runtime::printable::{printable, printable_line};
 
 use crate::output::say;
 
@@ -10,9 +16,9 @@ use crate::output::say;
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text).into_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
+        other => printable(&other.to_string()).into_owned(),
     }
 }
 
@@ -55,7 +61,7 @@ fn list(items: &Value, columns: &[(&str, &str)]) {
     print(&header, rows);
 }
 
-pub fn accepted(answer: &Value) {
+pub fn accepted(answer: &Answer) {
     say(&format!(
         "{} {}\n",
         cell(&answer["id"]),
@@ -63,15 +69,22 @@ pub fn accepted(answer: &Value) {
     ));
 }
 
-pub fn task(answer: &Value) {
-    let fields = answer.as_object().into_iter().flatten();
+pub fn task(answer: &Answer) {
+    // As they came: a payload's numbers may be longer than a value holds.
+    let fields: BTreeMap<String, Json> = serde_json::from_str(answer.text()).unwrap_or_default();
+    let shown = |field: &Json| match serde_json::from_str(field.as_str()) {
+        Ok(text @ Value::String(_)) => cell(&text),
+        _ => printable(field.as_str()).into_owned(),
+    };
     print(
         &["Field", "Value"],
-        fields.map(|(name, value)| vec![name.clone(), cell(value)]),
+        fields
+            .iter()
+            .map(|(name, field)| vec![name.clone(), shown(field)]),
     );
 }
 
-pub fn tasks(answer: &Value) {
+pub fn tasks(answer: &Answer) {
     list(
         &answer["tasks"],
         &[
@@ -86,11 +99,11 @@ pub fn tasks(answer: &Value) {
         ],
     );
     if let Some(cursor) = answer["cursor"].as_str() {
-        say(&format!("more: --cursor {cursor}\n"));
+        say(&format!("more: --cursor {}\n", printable(cursor)));
     }
 }
 
-pub fn history(answer: &Value) {
+pub fn history(answer: &Answer) {
     let base = &answer["base"];
     if base.is_object() {
         say(&format!(
@@ -122,7 +135,8 @@ pub fn event(event: &Value) {
         "/time", "/type", "/status", "/attempt", "/worker", "/actor", "/cause",
     ];
     let told = told.map(|pointer| event.pointer(pointer).map(cell).unwrap_or_default());
-    let [time, kind, status, attempt, worker, actor, cause] = told;
+    let [time, kind, status, attempt, worker, actor, cause] =
+        told.map(|text| printable_line(&text).into_owned());
     let attempt = if attempt.is_empty() {
         attempt
     } else {
@@ -148,11 +162,11 @@ const OPERATION: [(&str, &str); 9] = [
     ("Asked", "/created_at"),
 ];
 
-pub fn operations(answer: &Value) {
+pub fn operations(answer: &Answer) {
     list(&answer["operations"], &OPERATION);
 }
 
-pub fn operation(answer: &Value) {
+pub fn operation(answer: &Answer) {
     if answer["dry_run"] == true {
         let more = if answer["exact"] == true {
             ""
@@ -165,10 +179,10 @@ pub fn operation(answer: &Value) {
         ));
         return;
     }
-    list(&Value::Array(vec![answer.clone()]), &OPERATION);
+    list(&Value::Array(vec![Value::clone(answer)]), &OPERATION);
 }
 
-pub fn queues(answer: &Value) {
+pub fn queues(answer: &Answer) {
     list(
         &answer["queues"],
         &[
@@ -187,7 +201,7 @@ pub fn queues(answer: &Value) {
     );
 }
 
-pub fn workers(answer: &Value) {
+pub fn workers(answer: &Answer) {
     list(
         &answer["workers"],
         &[
@@ -202,11 +216,11 @@ pub fn workers(answer: &Value) {
     );
 }
 
-pub fn stats(answer: &Value) {
+pub fn stats(answer: &Answer) {
     let totals = answer["totals"].as_object().into_iter().flatten();
     print(
         &["Status", "Tasks"],
-        totals.map(|(status, count)| vec![status.clone(), cell(count)]),
+        totals.map(|(status, count)| vec![printable(status).into_owned(), cell(count)]),
     );
     let ledger = &answer["ledger"];
     say(&format!(
@@ -236,7 +250,7 @@ fn changes(header: &[&str], numbers: &Value, signed: bool) {
     );
 }
 
-pub fn diff(answer: &Value) {
+pub fn diff(answer: &Answer) {
     say(&format!(
         "from {} to {}\n",
         cell(&answer["from"]),
@@ -246,7 +260,7 @@ pub fn diff(answer: &Value) {
     changes(&["Event", "Happened"], &answer["events"], false);
 }
 
-pub fn queue(answer: &Value) {
+pub fn queue(answer: &Answer) {
     let paused = answer["paused"].as_bool() == Some(true);
     say(&format!(
         "{} {}\n",

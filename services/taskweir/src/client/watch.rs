@@ -8,7 +8,7 @@ use serde_json::Value;
 use taskweir_client::Client;
 
 use super::table;
-use crate::output::{say, say_json};
+use crate::output::{say, say_json, say_json_line};
 
 /// How often a task is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -22,7 +22,7 @@ pub async fn task(client: &Client, id: &str, json: bool) -> anyhow::Result<()> {
         let version = |event: &Value| event["version"].as_u64().unwrap_or(0);
         for event in events.iter().filter(|event| version(event) > seen) {
             if json {
-                say(&format!("{event}\n"));
+                say_json_line(&event.to_string());
             } else {
                 table::event(event);
             }
@@ -56,9 +56,12 @@ pub async fn system(
         let (stats, queues, workers) =
             tokio::try_join!(client.stats(&[]), client.queues(), client.workers())?;
         if json {
-            let together = [("stats", stats), ("queues", queues), ("workers", workers)];
-            let together = together.map(|(name, value)| (name.to_owned(), value));
-            say_json(&Value::Object(together.into_iter().collect()));
+            say_json(&format!(
+                r#"{{"stats":{},"queues":{},"workers":{}}}"#,
+                stats.text(),
+                queues.text(),
+                workers.text()
+            ));
         } else {
             if clears {
                 say("\x1b[H\x1b[2J");

@@ -1,4 +1,4 @@
-//! What `REDACT_FIELDS` hides is on no page of the dashboard.
+//! What `REDACT_FIELDS` hides comes out nowhere: by the API, the feed, the dashboard, the command line, or a log.
 
 use std::time::Duration;
 
@@ -36,7 +36,10 @@ async fn what_is_hidden_is_on_no_page_and_does_not_come_back_as_data() {
         let task = json!({ "type": "echo", "data": data });
         let id = fleet.submit(&task).await;
         let ended = fleet.reaches(&id, "completed", SOON).await;
-        assert_eq!(ended["result"]["card"], SECRET, "a program gets it");
+        for part in ["data", "result"] {
+            assert_eq!(ended[part]["card"], HIDDEN);
+            assert_eq!(ended[part]["to"], "ann");
+        }
         for path in [
             format!("/tasks/{id}"),
             format!("/tasks/{id}?event=1"),
@@ -63,4 +66,54 @@ async fn what_is_hidden_is_on_no_page_and_does_not_come_back_as_data() {
     assert_eq!(answer.status().as_u16(), 422);
     let said = answer.text().await.unwrap();
     assert!(said.contains("fill it in"), "{said}");
+}
+
+#[tokio::test]
+async fn what_is_hidden_comes_out_of_no_call_no_feed_and_no_command() {
+    let fleet = Fleet::with_env("10", &[("REDACT_FIELDS", "card")]).await;
+    let _worker = fleet.spawn("worker", &[]);
+    let data = json!({ "card": SECRET, "to": "ann" });
+    let done = json!({ "type": "echo", "data": data });
+    let done = fleet.submit(&done).await;
+    let ended = fleet.reaches(&done, "completed", SOON).await;
+    let batch = json!({ "type": "fail", "max_retries": 0, "data": data });
+    let dead = fleet.submit_batch(&[batch]).await.remove(0);
+    fleet.reaches(&dead, "failed", SOON).await;
+    fleet.settled(SOON).await;
+    let position = ended["position"].as_str().unwrap();
+    for (path, shows) in [
+        (format!("/tasks/{done}"), true),
+        (format!("/tasks/{done}/history"), true),
+        (format!("/tasks/{done}?as_of={position}"), true),
+        ("/tasks".to_owned(), false),
+        ("/dlq/failed-tasks".to_owned(), false),
+        (format!("/dlq/failed-tasks/{dead}"), true),
+    ] {
+        let text = fleet.get(&path).await.to_string();
+        assert!(!text.contains(SECRET), "{path}: {text}");
+        assert_eq!(text.contains(HIDDEN), shows, "{path}: {text}");
+    }
+    for arguments in [
+        &["get", &done][..],
+        &["get", &done, "--json"],
+        &["history", &done, "--json"],
+        &["list", "--json"],
+        &["dlq", "list", "--json"],
+        &["watch", &done, "--json"],
+    ] {
+        let mut command = crate::fleet::command(std::path::Path::new("/"));
+        command.args(arguments).env("TASKWEIR_URL", &fleet.base);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && !said.is_empty(), "{arguments:?}");
+        assert!(!said.contains(SECRET), "{arguments:?}: {said}");
+    }
+    let feed = fleet.http.get(format!("{}/events", fleet.base));
+    let mut feed = feed.header("last-event-id", "0-0").send().await.unwrap();
+    let mut heard = String::new();
+    while !heard.contains("DeadLettered") {
+        let more = feed.chunk().await.unwrap().expect("the feed goes on");
+        heard.push_str(&String::from_utf8_lossy(&more));
+    }
+    assert!(heard.contains(HIDDEN) && !heard.contains(SECRET), "{heard}");
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use taskweir_domain::{Recorded, Status, TaskDetail, format_ms};
 use taskweir_store::Story;
 
-use super::{pretty, trace};
+use super::{shown, trace};
 use crate::app::State;
 use crate::components::{span, state_badge};
 use crate::url;
@@ -118,7 +118,7 @@ pub(super) fn table(state: &State, story: &Story, at: Option<u64>) -> Markup {
                                     summary { "body" }
                                     p.mono { "position " (recorded.position) }
                                     @if recorded.event.traceparent().is_some() { p { "trace " (trace(state, recorded.event.traceparent())) } }
-                                    pre tabindex="0" { (pretty(row.body, |body| state.redaction.apply_to_body(body))) }
+                                    pre tabindex="0" { (shown(&state.redaction.of_body(row.body))) }
                                 }
                             }
                         }
