@@ -123,6 +123,9 @@ impl From<RedisError> for StoreError {
         if error.code() == Some("OOM") || error.to_string().contains("OOM command not allowed") {
             return Self::OutOfMemory;
         }
+        if error.to_string().contains("LAYOUTGONE") {
+            return LayoutError::Gone.into();
+        }
         // A cluster's client tells of it as of a node that is away.
         if error.to_string().contains("AuthenticationFailed") {
             return Self::Refused(error);

@@ -6,6 +6,7 @@ use redis::Value;
 use redis::aio::ConnectionLike;
 
 use crate::error::is_forbidden;
+use crate::link::Limits;
 use crate::migrate::LayoutError;
 use crate::reply::Reader;
 use crate::{StoreError, clock};
@@ -81,6 +82,14 @@ impl ServerInfo {
                 let policy = policy.to_owned();
                 Err(LayoutError::Evicts { policy })
             })
+    }
+
+    /// Refuses a memory budget where Redis does not tell what it uses.
+    pub(crate) fn refuse_blindness(&self, limits: &Limits) -> Result<(), LayoutError> {
+        if limits.memory_budget.is_some() && self.is_unknown() {
+            return Err(LayoutError::Blind);
+        }
+        Ok(())
     }
 
     /// Tells what an operator should know, and what stops nobody.

@@ -164,7 +164,7 @@ pub struct Store {
     pool: bb8::Pool<ExclusiveManager>,
     partitions: Arc<Vec<Arc<Keys>>>,
     pub(crate) limits: Limits,
-    memory: Arc<MemoryWatch>,
+    pub(crate) memory: Arc<MemoryWatch>,
     pub(crate) prefix: Arc<str>,
 }
 
@@ -252,6 +252,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         info.refuse_eviction()?;
+        info.refuse_blindness(&limits)?;
         warn_of_clocks(&mut connection).await?;
         limits.durability.check(&info)?;
         let suffixes = migrate::check(&mut connection, &settings.prefix).await?;

@@ -3,12 +3,14 @@
 mod lock;
 mod step;
 
+use std::time::Duration;
+
 use redis::aio::ConnectionLike;
 
 use crate::error::StoreError;
 use crate::link::{RedisSettings, connect};
 use crate::target::Connection;
-use crate::{Store, keys, sabotage};
+use crate::{Keys, Store, keys, sabotage};
 
 use lock::Lock;
 
@@ -72,6 +74,18 @@ pub enum LayoutError {
         /// The policy found.
         policy: String,
     },
+    /// The memory that Redis uses is not told.
+    #[error(
+        "MEMORY_BUDGET needs to ask Redis for INFO, which this user may not: allow it (ACL SETUSER … +info), or leave \
+         the budget out and set maxmemory"
+    )]
+    Blind,
+    /// The layout was there, and is no more.
+    #[error(
+        "the layout is gone: somebody has emptied Redis (FLUSHALL), or this is another server. Tasks are neither taken \
+         nor run; `taskweir migrate` makes a new, empty layout"
+    )]
+    Gone,
     /// The server cannot do what `DURABILITY` asks for.
     #[error("DURABILITY={wanted} needs {why}")]
     Durability {
@@ -97,6 +111,9 @@ pub struct MigrateOptions {
     pub partitions: usize,
 }
 
+/// How often a running service looks whether its layout is there.
+const LAYOUT_LOOK: Duration = Duration::from_secs(1);
+
 /// What a migration did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrated {
@@ -113,6 +130,27 @@ async fn version(connection: &mut Connection, prefix: &str) -> Result<Option<u32
 }
 
 impl Store {
+    /// Completes when the layout is gone, with what to tell. While Redis is away, it is not.
+    pub async fn layout_lost(&self) -> StoreError {
+        loop {
+            tokio::time::sleep(LAYOUT_LOOK).await;
+            match self.require_layout().await {
+                Err(error @ StoreError::Layout(_)) => return error,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// The version of the layout in Redis, where there is one still.
+    ///
+    /// # Errors
+    /// Redis is away, or the layout is damaged or gone.
+    pub async fn require_layout(&self) -> Result<u32, StoreError> {
+        self.layout_version()
+            .await?
+            .ok_or_else(|| LayoutError::Gone.into())
+    }
+
     /// The version of the layout in Redis, which may be newer than [`LAYOUT_VERSION`]; `None` where there is none.
     ///
     /// # Errors
@@ -269,11 +307,31 @@ async fn apply(
             .await?;
     }
     let suffixes = check(connection, &settings.prefix).await?;
+    let logs = Keys::of_layout(&settings.prefix, suffixes.iter().map(String::as_str));
+    for log in logs.map(|keys| keys.log()) {
+        make_log(connection, &log).await?;
+    }
     Ok(Migrated {
         from,
         to: known,
         partitions: suffixes.len(),
     })
+}
+
+/// Makes an empty log where there is none: scripts append to one that is there, and begin none.
+async fn make_log(connection: &mut Connection, log: &str) -> Result<(), StoreError> {
+    let group = |verb: &str| {
+        let mut cmd = redis::cmd("XGROUP");
+        cmd.arg(verb).arg(log).arg("layout");
+        cmd
+    };
+    let mut create = group("CREATE");
+    create.arg("$").arg("MKSTREAM");
+    let made = create.query_async::<()>(connection).await;
+    if made.is_err_and(|error| error.code() != Some("BUSYGROUP")) {
+        return Err(StoreError::reply("log", "it cannot be made"));
+    }
+    Ok(group("DESTROY").query_async(connection).await?)
 }
 
 /// Number of slots of a Redis Cluster.

@@ -68,6 +68,26 @@ impl Store {
         Ok(clock::redis_ms(time))
     }
 
+    /// How long the task that is most overdue has waited for a scheduler, ms; 0 where none is.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn overdue_ms(&self) -> Result<u64, StoreError> {
+        let now_ms = self.server_time_ms().await?;
+        let looks = self.partitions().into_iter().map(|partition| async move {
+            let next: Vec<(String, f64)> = redis::cmd("ZRANGE")
+                .arg(partition.keys().due())
+                .arg(0)
+                .arg(0)
+                .arg("WITHSCORES")
+                .query_async(&mut self.link.get())
+                .await?;
+            let due_ms = next.first().map_or(now_ms, |(_, due)| *due as u64);
+            Ok::<_, StoreError>(now_ms.saturating_sub(due_ms))
+        });
+        Ok(try_join_all(looks).await?.into_iter().max().unwrap_or(0))
+    }
+
     /// Every queue that ever had a task.
     ///
     /// # Errors

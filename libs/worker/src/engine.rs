@@ -117,12 +117,20 @@ pub(crate) async fn run(
         upkeep.spawn(upkeep::watch(lane.clone(), done.clone()));
         lanes.push(lane.clone());
         upkeep.spawn(upkeep::presence(lane.clone(), done.clone()));
+        upkeep.spawn(upkeep::unpark(lane.clone(), done.clone()));
         let (ended_sender, ended) = mpsc::unbounded_channel();
         fetching.spawn(fetch::run(lane, ended_sender, ended));
     }
     tracing::info!(worker = %config.id, concurrency = config.concurrency, "worker runs");
     fetching.close();
-    fetching.wait().await;
+    let lost = tokio::select! {
+        () = fetching.wait() => None,
+        lost = store.layout_lost() => Some(lost),
+    };
+    if lost.is_some() {
+        stop.cancel();
+        fetching.wait().await;
+    }
     done.cancel();
     upkeep.close();
     upkeep.wait().await;
@@ -137,5 +145,5 @@ pub(crate) async fn run(
     };
     tokio::time::timeout(FAREWELL, farewell).await.ok();
     tracing::info!(worker = %config.id, "worker stopped");
-    Ok(())
+    lost.map_or(Ok(()), Err)
 }

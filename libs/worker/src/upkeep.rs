@@ -16,8 +16,8 @@ use crate::metrics;
 const PRESENCE_EVERY: Duration = Duration::from_millis(500);
 /// Shortest wait for the answer of a heartbeat.
 const MIN_PATIENCE: Duration = Duration::from_millis(500);
-/// Presence calls between two looks for parked tasks.
-const UNPARK_EVERY: u32 = 10;
+/// Time between two looks for parked tasks.
+const UNPARK_EVERY: Duration = Duration::from_secs(5);
 /// An entry of ours that no hand holds for so long came with a reply that was lost.
 pub(crate) const LOST_REPLY_MS: u64 = 1_500;
 
@@ -119,22 +119,17 @@ pub(crate) async fn say_present(lane: &Lane, handled: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// Says twice a second that the worker lives, passes progress on, and looks for parked tasks.
+/// Says twice a second that the worker lives, and passes progress on.
 pub(crate) async fn presence(lane: Lane, done: CancellationToken) {
     let mut handled = Vec::new();
-    let mut turns = 0;
     loop {
         let mut result = say_present(&lane, &mut handled).await;
         for batch in lane.hands.take_progress().chunks(MAX_BATCH) {
             result = result.and(lane.partition.progress(batch).await.map(drop));
         }
-        if turns % UNPARK_EVERY == 0 && !lane.stop.is_cancelled() {
-            result = result.and(unpark(&lane).await);
-        }
         if let Err(error) = result {
             tracing::debug!(%error, "the worker could not say that it lives");
         }
-        turns += 1;
         tokio::select! {
             () = done.cancelled() => return,
             () = tokio::time::sleep(PRESENCE_EVERY) => {}
@@ -142,11 +137,25 @@ pub(crate) async fn presence(lane: Lane, done: CancellationToken) {
     }
 }
 
+/// Looks for parked tasks now and then. On its own: there may be a million, and presence must not wait for them.
+pub(crate) async fn unpark(lane: Lane, done: CancellationToken) {
+    loop {
+        if let Err(error) = bring_back(&lane).await {
+            tracing::debug!(%error, "parked tasks could not be looked for");
+        }
+        tokio::select! {
+            () = done.cancelled() => return,
+            () = lane.stop.cancelled() => return,
+            () = tokio::time::sleep(UNPARK_EVERY) => {}
+        }
+    }
+}
+
 /// Brings back what was put aside before this worker, which knows the type, came.
-async fn unpark(lane: &Lane) -> Result<(), StoreError> {
+async fn bring_back(lane: &Lane) -> Result<(), StoreError> {
     for queue in &lane.config.queues {
         for task_type in lane.config.registry.types() {
-            loop {
+            while !lane.stop.is_cancelled() {
                 let brought = lane.partition.unpark(queue, &task_type, MAX_BATCH).await?;
                 if !brought.contains(&UnparkOutcome::Done) {
                     break;
@@ -166,10 +175,14 @@ pub(crate) async fn give_back_unknown(lane: &Lane, idle_ms: u64) -> Result<(), S
     let pending = partition.own_pending(streams, id, idle_ms, count).await?;
     let unknown: Vec<(usize, String)> = {
         let hands = lane.hands.lock();
-        let held: HashSet<&str> = hands.values().map(|hand| hand.entry.as_str()).collect();
+        // Entries of different streams may have the same id.
+        let held: HashSet<(usize, &str)> = hands
+            .values()
+            .map(|hand| (hand.stream, hand.entry.as_str()))
+            .collect();
         pending
             .into_iter()
-            .filter(|(_, entry)| !held.contains(entry.as_str()))
+            .filter(|(stream, entry)| !held.contains(&(*stream, entry.as_str())))
             .collect()
     };
     let mut lost = Vec::new();

@@ -20,7 +20,7 @@ use tracing::field::Empty;
 use poem::endpoint::BoxEndpoint;
 use poem::web::Data;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
-use poem_openapi::{OpenApiService, OperationId, Tags};
+use poem_openapi::{LicenseObject, OpenApiService, OperationId, Tags};
 use taskweir_runtime::admin::METRICS_CONTENT_TYPE;
 use taskweir_runtime::listen::HostGuard;
 
@@ -62,7 +62,8 @@ type Api = (
     health::Health,
 );
 
-fn service() -> OpenApiService<Api, ()> {
+/// The API, as it is reached at `base`.
+fn service(base: &str) -> OpenApiService<Api, ()> {
     let api = (
         tasks::Tasks,
         dlq::Dlq,
@@ -73,15 +74,19 @@ fn service() -> OpenApiService<Api, ()> {
         stats::Stats,
         health::Health,
     );
-    OpenApiService::new(api, "Taskweir", env!("CARGO_PKG_VERSION")).description(
-        "An event-sourced distributed task queue: every change of a task is an event you can read.",
-    )
+    let license = LicenseObject::new("MIT OR Apache-2.0");
+    OpenApiService::new(api, "Taskweir", env!("CARGO_PKG_VERSION"))
+        .description(
+            "An event-sourced distributed task queue: every change of a task is an event you can read.",
+        )
+        .license(license.url("https://spdx.org/licenses/MIT.html"))
+        .server(base)
 }
 
 /// The OpenAPI document.
 #[must_use]
 pub fn openapi() -> String {
-    document::secured(&service().spec())
+    document::finished(&service("/").spec())
 }
 
 #[handler]
@@ -136,10 +141,10 @@ async fn timed<E: Endpoint<Output = Response>>(
 
 /// Every route of the gateway. `guard` says which `Host` headers are taken.
 pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
-    let service = service();
+    let service = service("/");
     let spec = service.spec();
     let calls = Calls::of_spec(&spec);
-    let document = document::secured(&spec);
+    let document = document::finished(&spec);
     let html = service.swagger_ui_html();
     let docs = || document::page(&html, &spec, &document);
     let gate = state.gate.clone();

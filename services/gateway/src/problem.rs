@@ -216,7 +216,7 @@ impl ApiError {
     }
 
     /// Not now; what was sent may be sent again.
-    fn away(detail: impl Into<String>) -> Self {
+    pub(crate) fn away(detail: impl Into<String>) -> Self {
         Self::Away(ProblemJson::new(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             detail,
@@ -370,14 +370,17 @@ impl From<&StoreError> for ApiError {
         match error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request met Redis away");
-                Self::away("Redis is away; what you sent may be sent again")
+                Self::away("Redis is away; try again")
             }
             StoreError::Unconfirmed(durability) => {
                 tracing::warn!(%error, "a submit was not confirmed");
                 Self::away(format!(
-                    "it is written, and DURABILITY={durability} was not confirmed in time; \
-                     send it again under the same Idempotency-Key"
+                    "it is written, and DURABILITY={durability} was not confirmed in time"
                 ))
+            }
+            StoreError::Layout(_) => {
+                tracing::error!(%error, "a request met no layout");
+                Self::away(error.to_string())
             }
             StoreError::OutOfMemory => {
                 let detail = "Redis is out of memory: tasks are worked off, new ones are not taken";

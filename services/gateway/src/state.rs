@@ -1,9 +1,11 @@
 //! What the handlers share.
 
+use std::sync::Arc;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_domain::{DraftLimits, Redaction, TaskId, TaskSpec};
 use taskweir_runtime::listen::Seats;
-use taskweir_store::{Idempotency, Sending, Store, Story, SubmitOutcome, Submitter};
+use taskweir_store::{Idempotency, Sending, Store, StoreError, Story, SubmitOutcome, Submitter};
 use tracing::Instrument;
 
 use crate::feed::Feed;
@@ -31,7 +33,7 @@ impl State {
         &self,
         spec: TaskSpec,
         idempotency: Option<Idempotency>,
-    ) -> Result<(TaskId, SubmitOutcome), ApiError> {
+    ) -> Result<(TaskId, SubmitOutcome), Arc<StoreError>> {
         let mut spec = spec;
         let sending = Sending::begin(&mut spec);
         let submitting = self.submitter.submit_keyed(spec, idempotency);

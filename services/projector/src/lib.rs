@@ -53,7 +53,11 @@ pub struct App {
 
 impl App {
     /// Runs until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// The layout is gone.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
+        let stop = stop.child_token();
         // All of them before the first begins: a part that comes later would take back that we are ready.
         let parts = self.store.partitions().into_iter().map(|partition| {
             let number = partition.keys().partition().0;
@@ -69,6 +73,13 @@ impl App {
         }
         tracing::info!("projector runs");
         loops.close();
-        loops.wait().await;
+        tokio::select! {
+            () = loops.wait() => Ok(()),
+            lost = self.store.layout_lost() => {
+                stop.cancel();
+                loops.wait().await;
+                Err(lost)
+            }
+        }
     }
 }

@@ -67,5 +67,6 @@ async fn with_memory_full_due_tasks_become_pending_and_the_views_follow() {
         views_say(&store, [0, 1, 1]).await;
         stop.cancel();
     };
-    tokio::join!(projector.run(stop.clone()), story);
+    let (ran, ()) = tokio::join!(projector.run(stop.clone()), story);
+    ran.unwrap();
 }

@@ -146,13 +146,15 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
     let listening = async {
         tokio::join!(gateway.run(rest.clone()), dashboard.run(rest.clone()));
     };
-    let (worked, (), (), ()) = tokio::join!(
+    let (worked, (), scheduled, projected) = tokio::join!(
         working,
         listening,
         scheduler.run(rest.clone()),
-        projector.run(rest.clone())
+        projector.run(rest.clone()),
     );
-    worked?;
+    worked
+        .and(scheduled.map_err(Into::into))
+        .and(projected.map_err(Into::into))?;
     say("stopped; every task is kept\n");
     Ok(())
 }

@@ -102,13 +102,13 @@ pub async fn run(service: Service) -> anyhow::Result<()> {
                 let config = taskweir_projector::Config::from_env(env)?;
                 let readiness = Readiness::default();
                 process.probe(readiness.clone()).await?;
-                config.build(readiness).await?.run(stop).await;
+                config.build(readiness).await?.run(stop).await?;
             }
             Service::Scheduler => {
                 let config = taskweir_scheduler::Config::from_env(env)?;
                 let readiness = Readiness::default();
                 process.probe(readiness.clone()).await?;
-                config.build(readiness).await?.run(stop).await;
+                config.build(readiness).await?.run(stop).await?;
             }
         }
         anyhow::Ok(())

@@ -3,6 +3,7 @@
 -- KEYS  log, ready streams
 -- ARGV  group
 -- Returns how many were made
+if redis.call('EXISTS', KEYS[1]) == 0 then error('LAYOUTGONE the log is gone') end
 allow_when_full(KEYS[1])
 local made = 0
 for i = 2, #KEYS do

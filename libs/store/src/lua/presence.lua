@@ -2,6 +2,7 @@
 -- KEYS  log, workers, signal list of the worker, meta
 -- ARGV  worker, its description (JSON), then signals that were handled
 -- Returns {signals, meta as flat pairs}
+if redis.call('EXISTS', KEYS[1]) == 0 then error('LAYOUTGONE the log is gone') end
 allow_when_full(KEYS[1])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

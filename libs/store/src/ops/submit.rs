@@ -227,8 +227,9 @@ impl Partition {
                     cmd.arg(spec.trace.as_deref().unwrap_or_default());
                 }
             })
-            .await?;
-        read_outcomes(reply)
+            .await;
+        self.memory.hear(&reply);
+        read_outcomes(reply?)
     }
 
     /// Holds an idempotency key of this partition for a task that will live in another one.

@@ -132,6 +132,7 @@ impl Dlq {
     async fn get(
         &self,
         Data(state): Data<&State>,
+        /// Its id.
         Path(id): Path<String>,
     ) -> Result<Rendered<Task>, ApiError> {
         let task = show(state, &id).await?;
@@ -153,6 +154,7 @@ impl Dlq {
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        /// Its id.
         Path(id): Path<String>,
         reason: Reason,
     ) -> Result<RetryAnswer, ApiError> {
@@ -205,6 +207,7 @@ impl Dlq {
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        /// Its id.
         Path(id): Path<String>,
         /// Why, for its history: at most 500 bytes.
         Query(reason): Query<Option<String>>,

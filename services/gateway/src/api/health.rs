@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use poem::web::Data;
 use poem_openapi::payload::{Json, PlainText};
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use taskweir_store::{Store, StoreError};
+use taskweir_domain::{QueueName, format_ms};
+use taskweir_store::{QueueOverview, SeenWorker, Store, StoreError};
 
 use super::Tag;
-use crate::problem::ApiError;
+use crate::problem::ProblemJson;
 use crate::state::State;
 
 pub(crate) struct Health;
@@ -19,6 +20,12 @@ pub(crate) struct Health;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A projector that is so far behind is trouble, ms.
 const LAG_TROUBLE_MS: u64 = 60_000;
+
+/// A task that is overdue for so long is trouble, ms.
+const OVERDUE_TROUBLE_MS: u64 = 30_000;
+
+/// Queues that are told of one by one.
+const SHOWN: usize = 20;
 
 /// A malformed entry met so lately is trouble, ms; later it is only counted.
 const MALFORMED_TROUBLE_MS: u64 = 3_600_000;
@@ -59,11 +66,48 @@ struct HealthAnswer {
     projector: Option<ProjectorHealth>,
     /// The workers.
     workers: Option<WorkerHealth>,
-    /// Tasks that are ready and not received, by queue.
+    /// Queues that have or had tasks.
+    queues: usize,
+    /// Tasks that are ready and not received, of all queues.
+    ready: u64,
+    /// Tasks that wait for a worker that knows their type, of all queues.
+    parked: u64,
+    /// Tasks that are ready and not received, by queue; of the 20 deepest queues.
     pending: BTreeMap<String, u64>,
     /// Entries that were none of ours, skipped since the first start: in the `log`, and in the ready
-    /// streams as `ready:<queue>`.
+    /// streams as `ready:<queue>`; of 20 places.
     malformed: BTreeMap<String, u64>,
+}
+
+/// How a probe can be refused: in front of it.
+#[derive(Debug, ApiResponse)]
+#[expect(dead_code, reason = "answered in front of the probes; documented here")]
+enum ProbeError {
+    /// An API key is needed.
+    #[oai(status = 401)]
+    Unauthorized(ProblemJson),
+    /// The key may not do this.
+    #[oai(status = 403)]
+    Forbidden(ProblemJson),
+    /// Not with this method; `Allow` says with which.
+    #[oai(status = 405)]
+    Method(ProblemJson, #[oai(header = "Allow")] String),
+    /// Answers are JSON, which the caller does not take.
+    #[oai(status = 406)]
+    NotAcceptable(ProblemJson),
+    /// A parameter is none.
+    #[oai(status = 422)]
+    Fields(ProblemJson),
+    /// Too many wrong keys came from this address.
+    #[oai(status = 429)]
+    TooMany(ProblemJson),
+}
+
+#[derive(ApiResponse)]
+enum LiveResponse {
+    /// The process lives.
+    #[oai(status = 200)]
+    Alive(PlainText<String>),
 }
 
 #[derive(ApiResponse)]
@@ -71,7 +115,7 @@ enum HealthResponse {
     /// It answers; `troubles` says whether something is wrong.
     #[oai(status = 200)]
     Up(Json<HealthAnswer>),
-    /// Redis is away.
+    /// Redis is away, or the layout in it is gone.
     #[oai(status = 503)]
     Down(Json<HealthAnswer>),
 }
@@ -81,15 +125,60 @@ enum ReadyResponse {
     /// Requests can be served.
     #[oai(status = 200)]
     Ready(PlainText<String>),
-    /// Redis is away.
+    /// Redis is away, or the layout in it is gone.
     #[oai(status = 503)]
     NotReady(PlainText<String>),
 }
 
+/// What keeps tasks from being taken, by which an operator must be told first.
+async fn refusals(store: &Store) -> Result<Vec<String>, StoreError> {
+    let mut troubles = Vec::new();
+    let memory = store.memory().await?;
+    let full = memory.maximum.is_some_and(|maximum| memory.used >= maximum);
+    if full || store.is_out_of_memory() {
+        troubles.push(
+            "Redis is out of memory: tasks are worked off, new ones are refused (507)".to_owned(),
+        );
+    }
+    if let Some(budget) = store.memory_budget()
+        && memory.used >= budget
+    {
+        troubles.push(format!(
+            "Redis uses {} bytes, MEMORY_BUDGET is {budget}: new tasks are refused (429)",
+            memory.used
+        ));
+    }
+    Ok(troubles)
+}
+
+/// What is wrong with a queue.
+fn troubles_of(name: &str, queue: &QueueOverview, active: &[&SeenWorker]) -> Vec<String> {
+    let mut troubles = Vec::new();
+    let ready = ready(queue);
+    let serves = |worker: &&SeenWorker| worker.info.queues.iter().any(|served| served == name);
+    if ready > 0 && !active.is_empty() && !active.iter().any(serves) {
+        troubles.push(format!(
+            "queue {name} has {ready} ready tasks and no worker takes from it"
+        ));
+    }
+    if queue.parked > 0 {
+        troubles.push(format!(
+            "queue {name} has {} tasks of types that no worker knows",
+            queue.parked
+        ));
+    }
+    troubles
+}
+
+fn ready(queue: &QueueOverview) -> u64 {
+    queue.depths.values().map(|depth| depth.ready).sum()
+}
+
 async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
     let began = Instant::now();
-    store.ping().await?;
+    let layout_version = store.require_layout().await?;
     let redis_ms = began.elapsed().as_secs_f64() * 1_000.0;
+    let mut troubles = refusals(store).await?;
     let lags = store.lags().await?;
     let (workers, now_ms) = store.workers().await?;
     let totals = store.totals().await?;
@@ -99,31 +188,39 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
         .filter(|worker| worker.is_active(now_ms))
         .collect();
     let lag_ms = lags.iter().map(|lag| lag.ms).max().unwrap_or(0);
-    let mut troubles = Vec::new();
     if active.is_empty() {
         troubles.push("no worker is active".to_owned());
     }
-    for (name, queue) in &queues {
-        let ready: u64 = queue.depths.values().map(|depth| depth.ready).sum();
-        let served = active
-            .iter()
-            .any(|worker| worker.info.queues.iter().any(|served| *served == **name));
-        if ready > 0 && !served && !active.is_empty() {
-            troubles.push(format!(
-                "queue {name} has {ready} ready tasks and no worker takes from it"
-            ));
-        }
-        if queue.parked > 0 {
-            troubles.push(format!(
-                "queue {name} has {} tasks of types that no worker knows",
-                queue.parked
-            ));
-        }
+    let mut of_queues: Vec<String> = queues
+        .iter()
+        .flat_map(|(name, queue)| troubles_of(name, queue, &active))
+        .collect();
+    if of_queues.len() > SHOWN {
+        let more = of_queues.len() - SHOWN;
+        of_queues.truncate(SHOWN);
+        of_queues.push(format!("{more} more troubles of queues: GET /queues tells"));
     }
+    troubles.append(&mut of_queues);
     if lag_ms > LAG_TROUBLE_MS {
         troubles.push(format!(
             "the views are {} s behind: is a projector running?",
             lag_ms / 1_000
+        ));
+    }
+    let overdue_ms = store.overdue_ms().await?;
+    if overdue_ms > OVERDUE_TROUBLE_MS {
+        troubles.push(format!(
+            "a task is due since {} s: is a scheduler running?",
+            overdue_ms / 1_000
+        ));
+    }
+    if let Some(verified) = store.verified().await?
+        && verified.differences > 0
+    {
+        troubles.push(format!(
+            "`taskweir verify` found {} differences at {}",
+            verified.differences,
+            format_ms(verified.at_ms)
         ));
     }
     let malformed = store.malformed().await?;
@@ -136,9 +233,23 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
             ));
         }
     }
+    let mut deepest: Vec<(&QueueName, u64)> = queues
+        .iter()
+        .map(|(name, queue)| (name, ready(queue)))
+        .collect();
+    deepest.sort_by_key(|(_, ready)| std::cmp::Reverse(*ready));
     Ok(HealthAnswer {
+        queues: queues.len(),
+        ready: deepest.iter().map(|(_, ready)| ready).sum(),
+        parked: queues.values().map(|queue| queue.parked).sum(),
+        pending: deepest
+            .into_iter()
+            .take(SHOWN)
+            .map(|(name, ready)| (name.to_string(), ready))
+            .collect(),
         malformed: malformed
             .into_iter()
+            .take(SHOWN)
             .map(|(place, seen)| (place, seen.count))
             .collect(),
         status: if troubles.is_empty() {
@@ -149,7 +260,7 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
         .to_owned(),
         troubles,
         redis_ms: Some(redis_ms),
-        layout_version: store.layout_version().await?,
+        layout_version: Some(layout_version),
         projector: Some(ProjectorHealth {
             lag_events: lags.iter().map(|lag| lag.events).sum(),
             lag_seconds: lag_ms as f64 / 1_000.0,
@@ -159,15 +270,6 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
             running: active.iter().map(|worker| worker.info.running).sum(),
             slots: active.iter().map(|worker| worker.info.concurrency).sum(),
         }),
-        pending: queues
-            .iter()
-            .map(|(name, queue)| {
-                (
-                    name.to_string(),
-                    queue.depths.values().map(|depth| depth.ready).sum(),
-                )
-            })
-            .collect(),
     })
 }
 
@@ -175,7 +277,7 @@ async fn look(store: &Store) -> Result<HealthAnswer, StoreError> {
 impl Health {
     /// See how the system is
     #[oai(path = "/health", method = "get", operation_id = "get_health")]
-    async fn health(&self, Data(state): Data<&State>) -> Result<HealthResponse, ApiError> {
+    async fn health(&self, Data(state): Data<&State>) -> Result<HealthResponse, ProbeError> {
         let why = match tokio::time::timeout(PATIENCE, look(&state.store)).await {
             Ok(Ok(answer)) => return Ok(HealthResponse::Up(Json(answer))),
             Ok(Err(error)) => error.to_string(),
@@ -190,18 +292,18 @@ impl Health {
 
     /// Does the process live?
     #[oai(path = "/health/live", method = "get", operation_id = "get_live")]
-    async fn live(&self) -> Result<PlainText<String>, ApiError> {
-        Ok(PlainText("alive\n".to_owned()))
+    async fn live(&self) -> Result<LiveResponse, ProbeError> {
+        Ok(LiveResponse::Alive(PlainText("alive\n".to_owned())))
     }
 
     /// Can requests be served?
     #[oai(path = "/health/ready", method = "get", operation_id = "get_ready")]
-    async fn ready(&self, Data(state): Data<&State>) -> Result<ReadyResponse, ApiError> {
-        Ok(
-            match tokio::time::timeout(PATIENCE, state.store.ping()).await {
-                Ok(Ok(())) => ReadyResponse::Ready(PlainText("ready\n".to_owned())),
-                _ => ReadyResponse::NotReady(PlainText("Redis does not answer\n".to_owned())),
-            },
-        )
+    async fn ready(&self, Data(state): Data<&State>) -> Result<ReadyResponse, ProbeError> {
+        let why = match tokio::time::timeout(PATIENCE, state.store.require_layout()).await {
+            Ok(Ok(_)) => return Ok(ReadyResponse::Ready(PlainText("ready\n".to_owned()))),
+            Ok(Err(error @ StoreError::Layout(_))) => error.to_string(),
+            _ => "Redis does not answer".to_owned(),
+        };
+        Ok(ReadyResponse::NotReady(PlainText(format!("{why}\n"))))
     }
 }

@@ -53,6 +53,7 @@ pub(super) struct BulkRequest {
     /// Count, and do nothing.
     dry_run: Option<bool>,
     /// Why, for the histories of the tasks; at most 500 bytes.
+    #[oai(validator(max_length = 500))]
     reason: Option<String>,
 }
 
@@ -84,6 +85,7 @@ pub(super) struct CancelManyRequest {
     /// Count, and do nothing.
     dry_run: Option<bool>,
     /// Why, for the histories of the tasks; at most 500 bytes.
+    #[oai(validator(max_length = 500))]
     reason: Option<String>,
 }
 
@@ -374,6 +376,7 @@ impl Operations {
     async fn get(
         &self,
         Data(state): Data<&State>,
+        /// Its id.
         Path(id): Path<String>,
     ) -> Result<Json<Operation>, ApiError> {
         let id: TaskId = id.parse().map_err(|_| missing())?;
@@ -391,6 +394,7 @@ impl Operations {
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        /// Its id.
         Path(id): Path<String>,
     ) -> Result<StopAnswer, ApiError> {
         let id: TaskId = id.parse().map_err(|_| missing())?;

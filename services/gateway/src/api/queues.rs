@@ -161,6 +161,7 @@ impl Queues {
     async fn get(
         &self,
         Data(state): Data<&State>,
+        /// Its name.
         Path(queue): Path<String>,
         /// As it was then: an RFC 3339 time (the end of that millisecond) or a position.
         Query(as_of): Query<Option<String>>,
@@ -194,6 +195,7 @@ impl Queues {
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        /// Its name.
         Path(queue): Path<String>,
         reason: Reason,
     ) -> Result<Json<Queue>, ApiError> {
@@ -210,6 +212,7 @@ impl Queues {
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        /// Its name.
         Path(queue): Path<String>,
         reason: Reason,
     ) -> Result<Json<Queue>, ApiError> {

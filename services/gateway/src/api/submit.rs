@@ -9,7 +9,7 @@ use poem_openapi::{ApiResponse, Object};
 use serde_json::Value;
 use taskweir_domain::{Actor, Json as JsonBody, TaskId, draft_from_json};
 use taskweir_runtime::access::Caller;
-use taskweir_store::{Idempotency, SubmitOutcome};
+use taskweir_store::{Idempotency, StoreError, SubmitOutcome};
 
 use crate::position;
 use crate::problem::{ApiError, Field};
@@ -26,18 +26,22 @@ const MAX_KEY: usize = 255;
 #[oai(deny_unknown_fields)]
 struct RetryRequest {
     /// Seconds before the first retry.
+    #[oai(validator(minimum(value = "0"), maximum(value = "2592000")))]
     initial_delay: Option<f64>,
     /// Factor by which the delay grows, 1 to 1000.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     multiplier: Option<f64>,
     /// Longest delay, seconds.
+    #[oai(validator(minimum(value = "0"), maximum(value = "2592000")))]
     max_delay: Option<f64>,
     /// Share of the delay that is drawn at random, 0 to 1.
+    #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
     jitter: Option<f64>,
 }
 
 /// A task to be made.
 #[derive(Debug, Object)]
-#[oai(deny_unknown_fields, example)]
+#[oai(deny_unknown_fields, example, skip_serializing_if_is_none)]
 pub(crate) struct TaskRequest {
     /// Which handler runs it: 1 to 64 of letters, digits and `._-:/`.
     #[oai(rename = "type", validator(pattern = "^[A-Za-z0-9._:/-]{1,64}$"))]
@@ -55,18 +59,21 @@ pub(crate) struct TaskRequest {
     /// The retry policy.
     retry: Option<RetryRequest>,
     /// Seconds to wait before it is ready.
-    #[oai(validator(minimum(value = "0")))]
+    #[oai(validator(minimum(value = "0"), maximum(value = "315360000")))]
     delay: Option<f64>,
     /// When it becomes ready, RFC 3339. Not beside `delay`.
     run_at: Option<String>,
     /// Longest run of one attempt, seconds.
+    #[oai(validator(minimum(value = "0.001"), maximum(value = "2592000")))]
     timeout: Option<f64>,
     /// Seconds within which it must start, from its submit or its `run_at`; else it expires.
+    #[oai(validator(minimum(value = "0.001"), maximum(value = "315360000")))]
     expires_in: Option<f64>,
     /// At most one task that has not ended carries a unique key, over all queues and types; 1 to 256 bytes.
     #[oai(validator(min_length = 1, max_length = 256))]
     unique_key: Option<String>,
     /// Free words for searching, at most 16.
+    #[oai(validator(max_properties = 16))]
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -132,8 +139,19 @@ pub(super) enum SubmitAnswer {
 #[oai(deny_unknown_fields)]
 pub(super) struct BatchRequest {
     /// Up to 1,000 tasks.
-    #[oai(validator(max_items = 1000))]
-    tasks: Vec<TaskRequest>,
+    #[oai(validator(min_items = 1, max_items = 1000))]
+    tasks: Vec<BatchTask>,
+}
+
+/// A task of a batch: as one that is submitted alone, with the key that would stand in a header.
+#[derive(Debug, Object)]
+struct BatchTask {
+    /// A word for this task: the same one again, within 24 hours, is the same task; 1 to 255 bytes.
+    #[oai(validator(min_length = 1, max_length = 255))]
+    idempotency_key: Option<String>,
+    /// The task.
+    #[oai(flatten)]
+    task: TaskRequest,
 }
 
 /// What became of one task of a batch.
@@ -142,6 +160,9 @@ pub(super) struct BatchRequest {
 struct BatchItem {
     /// Its place in the request, from 0.
     index: usize,
+    /// What a request for this task alone would have been answered with: 202 or 200 where it is taken; 503 where whether
+    /// it was stored is not known.
+    status: u16,
     /// The task, where it was taken.
     task: Option<Accepted>,
     /// Why it was not.
@@ -151,39 +172,53 @@ struct BatchItem {
 }
 
 impl BatchItem {
-    /// What became of the task at a place.
-    fn of(index: usize, answer: Result<(Accepted, bool), ApiError>) -> Self {
-        let refused = |errors: Option<Vec<Field>>, existing_id| Self {
-            index,
-            task: None,
-            errors,
-            existing_id,
-        };
+    /// What became of the task at a place; `keyed` where it has an idempotency key.
+    fn of(index: usize, keyed: bool, answer: Result<(Accepted, bool), ApiError>) -> Self {
         let because = |field: &str, message: String| {
             let field = field.to_owned();
             Some(vec![Field { field, message }])
         };
+        let item = |status: u16, errors, existing_id| Self {
+            index,
+            status,
+            task: None,
+            errors,
+            existing_id,
+        };
         match answer {
-            Ok((task, _)) => Self {
-                index,
+            Ok((task, same)) => Self {
                 task: Some(task),
-                errors: None,
-                existing_id: None,
+                ..item(if same { 200 } else { 202 }, None, None)
             },
             Err(ApiError::Fields(problem) | ApiError::TooLarge(problem)) => {
-                refused(problem.0.errors, None)
+                item(problem.0.status, problem.0.errors, None)
             }
-            Err(ApiError::Conflict(problem)) => refused(
-                because("unique_key", problem.0.detail),
-                problem.0.existing_id,
-            ),
-            Err(ApiError::TooMany(problem)) => refused(because("queue", problem.0.detail), None),
-            // Redis went away half-way: say which are in and which are not.
-            Err(_) => refused(
-                because("", "could not be stored; send it again".to_owned()),
-                None,
-            ),
+            Err(ApiError::Conflict(problem)) => {
+                let field = if problem.0.detail.contains("idempotency key") {
+                    "idempotency_key"
+                } else {
+                    "unique_key"
+                };
+                let why = because(field, problem.0.detail);
+                item(problem.0.status, why, problem.0.existing_id)
+            }
+            Err(ApiError::TooMany(problem)) => {
+                item(problem.0.status, because("queue", problem.0.detail), None)
+            }
+            // Redis went away half-way: the others are told of.
+            Err(ApiError::Away(problem)) => item(503, because("", problem.0.detail), None),
+            Err(_) => item(503, because("", unknown_outcome(keyed).to_owned()), None),
         }
+    }
+}
+
+/// What to do where an answer of Redis was lost.
+const fn unknown_outcome(keyed: bool) -> &'static str {
+    if keyed {
+        "whether it was stored is not known: send it again with the same idempotency key, and it is stored once"
+    } else {
+        "whether it was stored is not known, and it has no idempotency key: sent again, it may be stored twice; look for \
+         it first"
     }
 }
 
@@ -222,7 +257,26 @@ async fn submit(
         spec.queue.to_string(),
         spec.priority,
     );
-    let (id, outcome) = state.make(spec, idempotency).await?;
+    let keyed = idempotency.is_some();
+    let made = state.make(spec, idempotency).await;
+    let (id, outcome) = made.map_err(|error| match &*error {
+        StoreError::Unavailable(_) => {
+            tracing::warn!(%error, "a submit met Redis away");
+            ApiError::away(unknown_outcome(keyed))
+        }
+        StoreError::Unconfirmed(durability) => {
+            tracing::warn!(%error, "a submit was not confirmed");
+            ApiError::away(format!(
+                "it is written, and DURABILITY={durability} was not confirmed in time; send it again {}",
+                if keyed {
+                    "with the same idempotency key"
+                } else {
+                    "only if two of it do no harm: it has no idempotency key"
+                }
+            ))
+        }
+        other => ApiError::from(other),
+    })?;
     let at = match outcome {
         SubmitOutcome::Accepted(at) | SubmitOutcome::Repeated(at) => at,
         SubmitOutcome::Same(id) => return Ok((earlier(state, id).await?, true)),
@@ -284,6 +338,7 @@ async fn earlier(state: &State, id: TaskId) -> Result<Accepted, ApiError> {
 
 /// The idempotency key of a request, checked.
 fn idempotency(
+    field: &str,
     key: Option<&str>,
     caller: &Caller,
     body: &str,
@@ -291,22 +346,60 @@ fn idempotency(
     let Some(key) = key else { return Ok(None) };
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(ApiError::field(
-            "Idempotency-Key",
+            field,
             format!("takes 1 to {MAX_KEY} bytes"),
         ));
     }
     Ok(Some(Idempotency::new(&caller.name, key, body)))
 }
 
-/// Refuses a key on a batch: taken without a word, it would promise that a repeat makes nothing.
+/// Refuses a key on a batch: its tasks have keys of their own.
 pub(super) fn refuse_key(request: &Request) -> Result<(), ApiError> {
     if request.headers().contains_key("idempotency-key") {
         return Err(ApiError::field(
             "Idempotency-Key",
-            "is of one task: give each task of a batch that must not be made twice a unique_key, or submit them one by one",
+            "is of one task: give each task of a batch that must not be made twice an idempotency_key of its own",
         ));
     }
     Ok(())
+}
+
+/// A task of a batch without its idempotency key, and the key.
+fn split_key(task: &JsonBody) -> Result<(String, Option<String>), ApiError> {
+    let text = task.as_str();
+    let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, JsonBody>>(text) else {
+        return Ok((text.to_owned(), None));
+    };
+    let Some(key) = fields
+        .remove("idempotency_key")
+        .filter(|key| !key.is_null())
+    else {
+        return Ok((text.to_owned(), None));
+    };
+    let key = serde_json::from_str::<String>(key.as_str())
+        .map_err(|_| ApiError::field("idempotency_key", "must be a string"))?;
+    // As the body of a request for this task alone, whose key would stand in a header.
+    let task = serde_json::to_string(&fields).map_err(|error| ApiError::broken(&error))?;
+    Ok((task, Some(key)))
+}
+
+/// Submits one task of a batch; whether it has a key is told too.
+async fn of_batch(
+    state: &State,
+    caller: &Caller,
+    task: &JsonBody,
+) -> (bool, Result<(Accepted, bool), ApiError>) {
+    let read = split_key(task).and_then(|(text, key)| {
+        let idempotency = idempotency("idempotency_key", key.as_deref(), caller, &text)?;
+        Ok((text, idempotency))
+    });
+    match read {
+        Ok((text, idempotency)) => {
+            let keyed = idempotency.is_some();
+            (keyed, submit(state, caller, &text, idempotency).await)
+        }
+        Err(error) => (false, Err(error)),
+    }
 }
 
 /// The texts of the tasks of a batch.
@@ -345,7 +438,7 @@ pub(super) async fn one(
     text: &str,
 ) -> Result<SubmitAnswer, ApiError> {
     require_json(text)?;
-    let idempotency = idempotency(key, caller, text)?;
+    let idempotency = idempotency("Idempotency-Key", key, caller, text)?;
     let (accepted, same) = submit(state, caller, text, idempotency).await?;
     let location = format!("/tasks/{}", accepted.id);
     Ok(if same {
@@ -363,17 +456,15 @@ pub(super) async fn batch(
 ) -> Result<BatchResponse, ApiError> {
     require_json(text)?;
     let tasks = batch_items(text)?;
-    let answers = tasks
-        .iter()
-        .map(|task| submit(state, caller, task.as_str(), None));
+    let answers = tasks.iter().map(|task| of_batch(state, caller, task));
     let answers = futures_util::future::join_all(answers).await;
     // An error that is no task's own is the batch's, as long as nothing of it was taken.
-    let none_taken = answers.iter().all(Result::is_err);
+    let none_taken = answers.iter().all(|(_, answer)| answer.is_err());
     let mut items = Vec::with_capacity(answers.len());
-    for (index, answer) in answers.into_iter().enumerate() {
+    for (index, (keyed, answer)) in answers.into_iter().enumerate() {
         match answer {
             Err(error) if none_taken && !error.is_of_a_task() => return Err(error),
-            answer => items.push(BatchItem::of(index, answer)),
+            answer => items.push(BatchItem::of(index, keyed, answer)),
         }
     }
     let accepted = items.iter().filter(|item| item.task.is_some()).count();

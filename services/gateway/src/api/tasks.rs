@@ -281,6 +281,7 @@ impl Tasks {
         &self,
         Data(state): Data<&State>,
         Data(caller): Data<&Caller>,
+        /// Its id.
         Path(id): Path<String>,
         reason: Reason,
     ) -> Result<CancelAnswer, ApiError> {
@@ -301,6 +302,7 @@ impl Tasks {
     async fn get(
         &self,
         Data(state): Data<&State>,
+        /// Its id.
         Path(id): Path<String>,
         /// As it was then: an RFC 3339 time (the end of that millisecond) or a position.
         Query(as_of): Query<Option<String>>,
@@ -330,6 +332,7 @@ impl Tasks {
     async fn history(
         &self,
         Data(state): Data<&State>,
+        /// Its id.
         Path(id): Path<String>,
     ) -> Result<Rendered<TaskHistory>, ApiError> {
         let story = state.story(&id).await?;

@@ -157,3 +157,72 @@ async fn a_full_queue_answers_429_and_says_when_to_come_again() {
     assert_eq!(answer["items"][0]["errors"][0]["field"], "queue");
     assert_eq!(answer["accepted"], 1);
 }
+
+#[tokio::test]
+async fn tasks_of_a_batch_have_keys_of_their_own_which_are_those_of_single_submits() {
+    let bench = Bench::new().await;
+    let batch = async |tasks: &str| {
+        let answer = bench
+            .call(Method::POST, "/tasks/batch")
+            .header("content-type", "application/json")
+            .body(format!("{{\"tasks\":[{tasks}]}}"));
+        json(answer.send().await.unwrap()).await["items"].clone()
+    };
+    let first = batch(r#"{"type":"a","idempotency_key":"k1"},{"type":"b"}"#).await;
+    assert_eq!(
+        (&first[0]["status"], &first[1]["status"]),
+        (&json!(202), &json!(202))
+    );
+    let again = batch(r#"{ "idempotency_key": "k1", "type": "a" },{"type":"b"}"#).await;
+    assert_eq!(again[0]["status"], 200);
+    assert_eq!(again[0]["task"]["id"], first[0]["task"]["id"]);
+    assert_ne!(
+        again[1]["task"]["id"], first[1]["task"]["id"],
+        "it has none"
+    );
+    let alone = bench
+        .call(Method::POST, "/tasks")
+        .header("content-type", "application/json")
+        .header("idempotency-key", "k1")
+        .body(r#"{"type":"a"}"#);
+    let alone = json(alone.send().await.unwrap()).await;
+    assert_eq!(alone["id"], first[0]["task"]["id"]);
+    let other = batch(
+        r#"{"type":"z","idempotency_key":"k1"},{"type":"a","idempotency_key":7},{"type":"a","idempotency_key":""}"#,
+    )
+    .await;
+    let seen: Vec<_> = (0..3)
+        .map(|index| {
+            let item = &other[index];
+            (item["status"].as_u64(), item["errors"][0]["field"].as_str())
+        })
+        .collect();
+    let field = Some("idempotency_key");
+    assert_eq!(
+        seen,
+        [(Some(409), field), (Some(422), field), (Some(422), field)]
+    );
+}
+
+#[tokio::test]
+async fn an_outcome_that_is_not_known_says_so_and_how_to_repeat_it() {
+    let mut bench = Bench::new().await;
+    bench.redis.kill();
+    for (key, advice) in [(Some("k"), "it is stored once"), (None, "stored twice")] {
+        let call = bench
+            .call(Method::POST, "/tasks")
+            .header("content-type", "application/json")
+            .body(r#"{"type":"a"}"#);
+        let call = match key {
+            Some(key) => call.header("idempotency-key", key),
+            None => call,
+        };
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 503);
+        let detail = json(answer).await["detail"].to_string();
+        assert!(
+            detail.contains("not known") && detail.contains(advice),
+            "{detail}"
+        );
+    }
+}

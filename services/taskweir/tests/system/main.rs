@@ -17,6 +17,7 @@ mod cluster;
 mod control;
 mod crash;
 mod dev;
+mod emptied;
 mod forms;
 mod growth;
 mod health;
