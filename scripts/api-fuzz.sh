@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Drives the API from its own OpenAPI document with odd input: no 500, no undocumented answer, bodies
+# Drives the API from its own OpenAPI document with odd input, and by clients that generators make from it: no 500, no undocumented answer, bodies
 # and headers as documented. The feed has no end and is left out. EXAMPLES and SEED may be set; the same seed asks the same.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,3 +22,8 @@ done
   --exclude-path /events \
   --max-examples "${EXAMPLES:-40}" --seed "${SEED:-1}" >st.log 2>&1 || { cat st.log; cat dev.log; exit 1; }
 grep -E 'generated' st.log
+# What real users of the document make of it, as it is served.
+curl -sf "127.0.0.1:$gateway/openapi.json" >openapi.json
+"$root/scripts/clients.sh" openapi.json "$root/target/tools/clients" "http://127.0.0.1:$gateway" >clients.log 2>&1 ||
+  { cat clients.log; exit 1; }
+grep -E ' as documented| in both languages' clients.log

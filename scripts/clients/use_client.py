@@ -16,6 +16,7 @@ from taskweir_client.models import (
     Accepted,
     BatchAnswer,
     BatchRequest,
+    BatchTask,
     CancelManyRequest,
     DryRun,
     HealthAnswer,
@@ -115,11 +116,14 @@ def main(base: str) -> None:
         assert all(error.message for error in problem.errors)
 
         # A batch, of which one is bad.
-        good = request()
-        good.unique_key = f"batch-{run}"
-        batch = submit_batch.sync(client=client, body=BatchRequest(tasks=[good, bad]))
+        good = BatchTask.from_dict({**request().to_dict(), "unique_key": f"batch-{run}", "idempotency_key": run})
+        tasks = BatchRequest(tasks=[good, BatchTask.from_dict(bad.to_dict())])
+        batch = submit_batch.sync(client=client, body=tasks)
         assert isinstance(batch, BatchAnswer) and (batch.accepted, batch.rejected) == (1, 1), batch
         assert isinstance(batch.items[0].task, Accepted) and isinstance(batch.items[1].task, Unset)
+        assert (batch.items[0].status, batch.items[1].status) == (202, 422)
+        again = submit_batch.sync(client=client, body=BatchRequest(tasks=[good]))
+        assert isinstance(again, BatchAnswer) and again.items[0].status == 200, again
         assert not isinstance(batch.items[1].errors, Unset) and batch.items[1].errors[0].field == "type"
 
         # What a bulk call would do.

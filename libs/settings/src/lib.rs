@@ -72,6 +72,23 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
     })
 }
 
+/// Reads `DLQ_RETENTION`: how long dead letters are kept; `None` = until somebody removes them.
+///
+/// # Errors
+/// It is no span of time, or too short.
+pub fn keep_dead(env: &Env) -> Result<Option<Duration>, EnvError> {
+    let keep = env.span("DLQ_RETENTION", Duration::ZERO)?;
+    match env.text("DLQ_RETENTION")? {
+        None => Ok(None),
+        Some(value) if keep < Duration::from_secs(1) => Err(EnvError::Value {
+            name: "DLQ_RETENTION".to_owned(),
+            value,
+            takes: "at least 1s".to_owned(),
+        }),
+        Some(_) => Ok(Some(keep)),
+    }
+}
+
 /// Reads `REDACT_FIELDS`.
 ///
 /// # Errors

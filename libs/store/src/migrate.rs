@@ -134,9 +134,8 @@ impl Store {
     pub async fn layout_lost(&self) -> StoreError {
         loop {
             tokio::time::sleep(LAYOUT_LOOK).await;
-            match self.require_layout().await {
-                Err(error @ StoreError::Layout(_)) => return error,
-                Ok(_) | Err(_) => {}
+            if let Err(error @ StoreError::Layout(_)) = self.require_layout().await {
+                return error;
             }
         }
     }

@@ -165,10 +165,12 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
                 Ok(caller) => request.set_data(caller),
                 Err(refusal) => return Ok(refusal.into_response()),
             };
-            if let Some(refused) = body::refused(&request) {
+            let path = request.uri().path().to_owned();
+            if calls.takes(request.method(), &path)
+                && let Some(refused) = body::refused(&request)
+            {
                 return Ok(refused.into_response());
             }
-            let path = request.uri().path().to_owned();
             if let Some(route) = calls.route(&path) {
                 let span = tracing::Span::current();
                 taskweir_trace::rename(&span, || format!("{} {route}", request.method()));

@@ -76,6 +76,12 @@ impl Calls {
         self.find(path).is_some()
     }
 
+    /// Whether this is a call of the API.
+    pub(crate) fn takes(&self, method: &Method, path: &str) -> bool {
+        self.find(path)
+            .is_some_and(|path| path.methods.contains_key(method.as_str()))
+    }
+
     /// Adds the `Allow` header for a path.
     pub(crate) fn allow(&self, path: &str, response: &mut Response) {
         let methods = self

@@ -1,6 +1,7 @@
 //! The scheduler: promotes what is due, takes tasks from workers that fell silent, runs bulk operations,
 //! and cuts what is older than the retention. Any number of instances may run; races between them are harmless, because each script lets one win.
 
+mod aging;
 mod expirer;
 mod janitor;
 pub mod metrics;
@@ -24,6 +25,8 @@ pub struct Config {
     pub limits: Limits,
     /// Lease of entries that were received and never started, from `LEASE_SECONDS`.
     pub lease: Duration,
+    /// How long dead letters are kept, from `DLQ_RETENTION`; `None` = until somebody removes them.
+    pub keep_dead: Option<Duration>,
 }
 
 impl Config {
@@ -36,6 +39,7 @@ impl Config {
             redis: taskweir_settings::redis(env)?,
             limits: taskweir_settings::limits(env)?,
             lease: taskweir_settings::lease(env)?,
+            keep_dead: taskweir_settings::keep_dead(env)?,
         })
     }
 
@@ -49,6 +53,7 @@ impl Config {
             store,
             retention_ms: self.limits.retention_ms,
             lease: self.lease,
+            keep_dead: self.keep_dead,
             readiness,
         })
     }
@@ -60,6 +65,7 @@ pub struct App {
     store: Store,
     retention_ms: u64,
     lease: Duration,
+    keep_dead: Option<Duration>,
     readiness: Readiness,
 }
 
@@ -79,7 +85,22 @@ impl App {
         });
         let parts: Vec<_> = parts.collect();
         let operations = self.readiness.part("bulk operations");
+        let agings = self.keep_dead.map(|keep| {
+            let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+            let partitions = self.store.partitions().into_iter();
+            let aging = partitions.map(|partition| {
+                let number = partition.keys().partition().0;
+                let part = self
+                    .readiness
+                    .part(format!("aging of dead letters of partition {number}"));
+                (partition, keep_ms, part)
+            });
+            aging.collect::<Vec<_>>()
+        });
         let loops = TaskTracker::new();
+        for (partition, keep_ms, part) in agings.into_iter().flatten() {
+            loops.spawn(aging::run(partition, keep_ms, part, stop.clone()));
+        }
         for (partition, [promotion, expiry, retention, redelivery]) in parts {
             loops.spawn(promoter::run(partition.clone(), promotion, stop.clone()));
             loops.spawn(expirer::run(partition.clone(), expiry, stop.clone()));

@@ -26,6 +26,12 @@ macro_rules! retention {
     };
 }
 
+macro_rules! dead {
+    () => {
+        "  DLQ_RETENTION             how long dead letters are kept, such as 30d [until somebody removes them]"
+    };
+}
+
 macro_rules! redact {
     () => {
         "  REDACT_FIELDS             what histories hide: card.number,$.users[*].email,..password [none]"
@@ -118,6 +124,7 @@ pub const DEV: &str = environment!(
     lease!(),
     redact!(),
     retention!(),
+    dead!(),
     submit!()
 );
 pub const MIGRATE: &str = environment!(
@@ -160,6 +167,7 @@ pub const SCHEDULER: &str = environment!(
     traces!(),
     lease!(),
     retention!(),
+    dead!(),
     "  MEMORY_BUDGET             from nine tenths of it on, history goes before RETENTION [none]",
     "  DURABILITY and MAX_QUEUE_LENGTH are of submits: checked, and of no effect here",
     admin!()

@@ -52,6 +52,36 @@ fn outcome(word: &str) -> Option<ActionOutcome> {
 }
 
 impl Partition {
+    /// Tasks that gave up before an instant, the oldest of each queue first, up to `most` in all.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn dead_before(
+        &self,
+        queues: &[QueueName],
+        before_ms: u64,
+        most: usize,
+    ) -> Result<Vec<TaskId>, StoreError> {
+        if queues.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        for queue in queues {
+            let range = pipe.cmd("XRANGE").arg(self.keys.dlq(queue)).arg("-");
+            range.arg(format!("({before_ms}-0")).arg("COUNT").arg(most);
+        }
+        let pages: Vec<redis::Value> = pipe.query_async(&mut self.link.get()).await?;
+        let mut found = Vec::new();
+        for page in pages {
+            for entry in Reader("dead letters").entries(page)? {
+                let id = entry.fields.iter().find(|(name, _)| name == "i");
+                found.extend(id.and_then(|(_, id)| id.parse::<TaskId>().ok()));
+            }
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
     /// Brings dead letters back to pending with a fresh budget.
     ///
     /// # Errors

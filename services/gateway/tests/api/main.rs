@@ -11,5 +11,6 @@ mod instants;
 mod keys;
 mod lists;
 mod operations;
+mod passage;
 mod refusals;
 mod tasks;

@@ -215,7 +215,7 @@ async fn refusals_are_json_where_answers_are_and_say_what_helps() {
 }
 
 /// Every variable that can be set to what it does not take, so.
-const NONSENSE: [(&str, &str); 39] = [
+const NONSENSE: [(&str, &str); 40] = [
     ("REDIS_URL", "nowhere"),
     ("TASKWEIR_PREFIX", "a b"),
     ("PARTITIONS", "many"),
@@ -242,6 +242,7 @@ const NONSENSE: [(&str, &str); 39] = [
     ("HTTP_TASK_ALLOW", "http://x"),
     ("LEASE_SECONDS", "x"),
     ("RETENTION", "x"),
+    ("DLQ_RETENTION", "x"),
     ("MAX_QUEUE_LENGTH", "x"),
     ("MEMORY_BUDGET", "x"),
     ("DURABILITY", "x"),

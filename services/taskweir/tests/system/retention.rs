@@ -333,3 +333,33 @@ async fn with_memory_full_due_tasks_run_and_the_views_follow() {
     let report = taskweir_projector::verify(&fleet.store).await.unwrap();
     assert_eq!(report.differences, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn dead_letters_go_with_their_age_where_that_is_asked_for_and_by_an_event() {
+    let fleet = Fleet::with_env("10", &[("DLQ_RETENTION", "2s")]).await;
+    let _worker = fleet.spawn("worker", &[]);
+    let dead = json!({ "type": "fail", "max_retries": 0, "queue": "default" });
+    let ids = fleet.submit_batch(&vec![dead; 120]).await;
+    let last = ids.last().unwrap();
+    let soon = Duration::from_secs(30);
+    fleet.reaches(last, "failed", soon).await;
+    for id in [&ids[0], last] {
+        fleet.reaches(id, "removed", soon).await;
+        let history = fleet.get(&format!("/tasks/{id}/history")).await;
+        let event = history["events"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()
+            .clone();
+        assert_eq!(event["type"], "DlqRemoved");
+        assert_eq!(event["actor"], "scheduler");
+        assert_eq!(event["cause"], "older than DLQ_RETENTION");
+    }
+    let left = async || {
+        fleet.settled(soon).await;
+        let page = fleet.get("/dlq/failed-tasks").await;
+        page["tasks"].as_array().unwrap().is_empty().then_some(())
+    };
+    eventually_within(soon, "all are gone", left).await;
+}

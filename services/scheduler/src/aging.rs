@@ -1,0 +1,114 @@
+//! Removes dead letters that are older than `DLQ_RETENTION`, each by an event that says so.
+
+use std::time::Duration;
+
+use taskweir_domain::{Actor, Ask, QueueName, TaskId};
+use taskweir_runtime::Feeder;
+use taskweir_store::{ActionOutcome, DlqAction, MAX_BATCH, Partition, StoreError, entropy};
+use tokio_util::sync::CancellationToken;
+
+use crate::wait;
+
+/// Time between two turns where nothing is old enough.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Queues that are looked at in one turn: there may be thousands.
+const QUEUES: usize = 100;
+
+struct Aging {
+    partition: Partition,
+    keep_ms: u64,
+    /// The queue that the latest turn ended with.
+    after: Option<QueueName>,
+}
+
+/// Runs until `stop`; dead letters are kept for `keep_ms`.
+pub(crate) async fn run(
+    partition: Partition,
+    keep_ms: u64,
+    readiness: Feeder,
+    stop: CancellationToken,
+) {
+    let mut aging = Aging {
+        partition,
+        keep_ms,
+        after: None,
+    };
+    let mut pause = PERIOD;
+    while wait(pause, &stop).await {
+        pause = match aging.turn().await {
+            // There may be more of what was found.
+            Ok(removed) if removed > 0 => {
+                readiness.feed();
+                Duration::ZERO
+            }
+            Ok(_) => {
+                readiness.feed();
+                PERIOD
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the aging of dead letters waits for Redis");
+                PERIOD
+            }
+        };
+    }
+}
+
+impl Aging {
+    /// Looks at some queues and removes what is old there; gives how many that were.
+    async fn turn(&mut self) -> Result<usize, StoreError> {
+        let known = self.partition.queue_flags().await?.known;
+        let after = self.after.take();
+        let queues: Vec<QueueName> = known
+            .into_iter()
+            .filter(|queue| after.as_ref().is_none_or(|after| queue > after))
+            .take(QUEUES)
+            .collect();
+        let before_ms = self.partition.server_time_ms().await?;
+        let before_ms = before_ms.saturating_sub(self.keep_ms);
+        let old = self
+            .partition
+            .dead_before(&queues, before_ms, MAX_BATCH)
+            .await?;
+        let removed = self.remove(&old).await?;
+        // Once more at the same queues, until nothing old is there.
+        self.after = if removed > 0 {
+            after
+        } else {
+            queues.into_iter().last()
+        };
+        Ok(removed)
+    }
+
+    async fn remove(&self, old: &[TaskId]) -> Result<usize, StoreError> {
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let reason = "older than DLQ_RETENTION".to_owned();
+        let ask = Ask::new(Actor("scheduler".to_owned()), Some(reason));
+        let records = self.partition.records(old).await?;
+        let actions = old.iter().zip(records).filter_map(|(id, record)| {
+            let record = record?;
+            Some(DlqAction {
+                id: *id,
+                queue: record.task.queue,
+                priority: record.task.priority,
+                unique: record.unique,
+                nonce: entropy::nonce(),
+                ask: ask.clone(),
+                bulk: None,
+            })
+        });
+        let actions: Vec<DlqAction> = actions.collect();
+        let outcomes = self.partition.dlq_remove(&actions).await?;
+        let done = actions
+            .iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| *outcome == ActionOutcome::Done);
+        let mut removed = 0;
+        for (action, _) in done {
+            removed += 1;
+            tracing::info!(task.id = %action.id, queue = %action.queue, "dead letter removed: older than DLQ_RETENTION");
+        }
+        Ok(removed)
+    }
+}
