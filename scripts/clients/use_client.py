@@ -116,7 +116,7 @@ def main(base: str) -> None:
         assert all(error.message for error in problem.errors)
 
         # A batch, of which one is bad.
-        good = BatchTask.from_dict({**request().to_dict(), "unique_key": f"batch-{run}", "idempotency_key": run})
+        good = BatchTask.from_dict({**request().to_dict(), "unique_key": f"batch-{run}", "idempotency_key": f"batch-{run}"})
         tasks = BatchRequest(tasks=[good, BatchTask.from_dict(bad.to_dict())])
         batch = submit_batch.sync(client=client, body=tasks)
         assert isinstance(batch, BatchAnswer) and (batch.accepted, batch.rejected) == (1, 1), batch

@@ -98,7 +98,7 @@ for (const wrong of [wrongPriority, wrongType]) {
 }
 
 // A batch, of which one is bad, and what a bulk call would do.
-const good = { ...body, unique_key: `batch-${run}`, idempotency_key: run };
+const good = { ...body, unique_key: `batch-${run}`, idempotency_key: `batch-${run}` };
 const { data: batch } = await client.POST("/tasks/batch", { body: { tasks: [good, bad] } });
 assert.deepEqual([batch?.accepted, batch?.rejected], [1, 1]);
 assert.equal(batch?.items[1]?.errors?.[0]?.field, "type");

@@ -128,7 +128,7 @@ impl Context {
         };
         let report = (
             percent,
-            message.map(|text| self.hidden.from_words(text).chars().take(200).collect()),
+            message.map(|text| self.hidden.reword(text).chars().take(200).collect()),
         );
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
     }

@@ -16,7 +16,7 @@ impl Hidden {
     }
 
     /// Words without what is hidden.
-    pub(crate) fn from_words(&self, words: &str) -> String {
+    pub(crate) fn reword(&self, words: &str) -> String {
         match self.0.as_deref() {
             Some((redaction, payload)) => redaction.of_words(words, payload.as_str()).into_owned(),
             None => words.to_owned(),
