@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::DeserializeOwned;
 
 use crate::fit::{self, MAX_TIMEOUT_SECONDS, MAX_WAIT_SECONDS};
-use crate::json_text::Parts;
+use crate::json_text::members;
 use crate::{Json, RetryPolicy, TaskSpec, parse_rfc3339_ms};
 
 /// A field of a request that cannot be taken.
@@ -48,6 +48,21 @@ struct Reader {
 }
 
 impl Reader {
+    /// The fields of an object; `None` where the text is none. Of two that have the same name, any choice would be a
+    /// guess: both are refused.
+    fn of(text: &str, prefix: &'static str) -> Option<Self> {
+        let (fields, twice) = members(text)?;
+        let mut reader = Self {
+            fields,
+            prefix,
+            errors: Vec::new(),
+        };
+        for field in twice {
+            reader.error(&field, "is given twice");
+        }
+        Some(reader)
+    }
+
     fn error(&mut self, field: &str, message: impl Into<String>) {
         self.errors.push(FieldError {
             field: format!("{}{field}", self.prefix),
@@ -111,18 +126,8 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
         field,
         message: message.to_owned(),
     };
-    let fields: Fields = serde_json::from_str(text)
-        .map_err(|_| vec![fault(String::new(), "must be a JSON object")])?;
-    let mut reader = Reader {
-        fields,
-        prefix: "",
-        errors: Vec::new(),
-    };
-    // Of two that have the same name, any choice would be a guess.
-    let twice = twins(text).into_iter();
-    reader
-        .errors
-        .extend(twice.map(|field| fault(field, "is given twice")));
+    let mut reader =
+        Reader::of(text, "").ok_or_else(|| vec![fault(String::new(), "must be a JSON object")])?;
     let task_type = if reader.fields.get("type").is_none_or(Json::is_null) {
         reader.fields.remove("type");
         reader.error("type", "is required");
@@ -172,22 +177,6 @@ pub fn draft_from_json(text: &str, limits: &Limits) -> Result<TaskSpec, Vec<Fiel
     }
 }
 
-/// Fields that stand twice.
-fn twins(text: &str) -> Vec<String> {
-    let Parts::Object(members) = Parts::of(text) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = members.into_iter().map(|(name, _)| name).collect();
-    names.sort_unstable();
-    let mut twins: Vec<String> = names
-        .windows(2)
-        .filter(|pair| pair[0] == pair[1])
-        .map(|pair| pair[0].clone())
-        .collect();
-    twins.dedup();
-    twins
-}
-
 fn data(reader: &mut Reader, max: usize) -> Json {
     let data = reader.fields.remove("data").unwrap_or_else(Json::null);
     reader.errors.extend(fit::of_data(data.as_str(), max));
@@ -205,14 +194,16 @@ fn unique_key(reader: &mut Reader) -> Option<String> {
 
 fn retry(reader: &mut Reader, defaults: RetryPolicy) -> RetryPolicy {
     let max_retries = reader.take::<u32>("max_retries", "a whole number from 0 to 1000");
-    let given = reader.take::<Fields>("retry", "an object");
+    let given = reader.take::<Json>("retry", "an object");
     let mut policy = defaults;
-    if let Some(fields) = given {
-        let mut inner = Reader {
-            fields,
-            prefix: "retry.",
-            errors: Vec::new(),
-        };
+    let inner = given.and_then(|given| {
+        let inner = Reader::of(given.as_str(), "retry.");
+        if inner.is_none() {
+            reader.error("retry", "must be an object");
+        }
+        inner
+    });
+    if let Some(mut inner) = inner {
         if let Some(ms) = inner.seconds("initial_delay", 0.0, MAX_TIMEOUT_SECONDS) {
             policy.initial_delay_ms = ms;
         }
@@ -241,9 +232,19 @@ fn retry(reader: &mut Reader, defaults: RetryPolicy) -> RetryPolicy {
 }
 
 fn labels(reader: &mut Reader) -> BTreeMap<String, String> {
-    let labels: BTreeMap<String, String> = reader
-        .take("labels", "an object of strings")
-        .unwrap_or_default();
+    let given = reader.take::<Json>("labels", "an object of strings");
+    let twice = given.as_ref().and_then(|given| members(given.as_str()));
+    for name in twice.into_iter().flat_map(|(_, twice)| twice) {
+        reader.error(&format!("labels.{name}"), "is given twice");
+    }
+    let labels = given.map(|given| serde_json::from_str(given.as_str()));
+    let labels: BTreeMap<String, String> = match labels.transpose() {
+        Ok(labels) => labels.unwrap_or_default(),
+        Err(_) => {
+            reader.error("labels", "must be an object of strings");
+            BTreeMap::new()
+        }
+    };
     reader.errors.extend(fit::of_labels(&labels));
     labels
 }

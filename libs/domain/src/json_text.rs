@@ -1,10 +1,13 @@
 //! JSON texts taken apart and put together again without reading their numbers: what passes through keeps every digit,
 //! every key that stands twice, and the order of its keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::Json;
 
 /// Levels of a text that are taken apart; what lies deeper is treated as one piece. Payloads may be nested as deep as they
 /// are long, and each level is a call.
@@ -49,6 +52,22 @@ pub(crate) enum Parts<'a> {
     Leaf,
 }
 
+/// The members of an object, and the names that stand twice; `None` where it is no object.
+#[must_use]
+pub fn members(text: &str) -> Option<(BTreeMap<String, Json>, Vec<String>)> {
+    let Parts::Object(members) = Parts::of(text) else {
+        return None;
+    };
+    let (mut fields, mut twice) = (BTreeMap::new(), Vec::new());
+    for (name, value) in members {
+        let value = Json::parse(value.to_owned()).ok()?;
+        if fields.insert(name.clone(), value).is_some() && !twice.contains(&name) {
+            twice.push(name);
+        }
+    }
+    Some((fields, twice))
+}
+
 impl<'a> Parts<'a> {
     /// Takes the outermost level of a text apart.
     pub(crate) fn of(text: &'a str) -> Self {
@@ -90,7 +109,7 @@ pub fn canonical(text: &str) -> String {
 
 fn canonical_to(text: &str, depth: usize) -> String {
     if depth == 0 {
-        return spaced(text, None);
+        return compact(text);
     }
     match Parts::of(text) {
         Parts::Object(mut members) => {
@@ -100,8 +119,18 @@ fn canonical_to(text: &str, depth: usize) -> String {
             object(members.map(|(key, value)| (key, canonical_to(value, depth - 1))))
         }
         Parts::List(items) => list(items.into_iter().map(|item| canonical_to(item, depth - 1))),
-        Parts::Leaf => text.trim().to_owned(),
+        Parts::Leaf => match serde_json::from_str::<String>(text) {
+            // A character may be written as itself or as an escape.
+            Ok(text) => serde_json::to_string(&text).unwrap_or_default(),
+            Err(_) => text.trim().to_owned(),
+        },
     }
+}
+
+/// The text on one line, without white space between its tokens.
+#[must_use]
+pub fn compact(text: &str) -> String {
+    spaced(text, None)
 }
 
 /// The text over several lines, for people.
@@ -187,6 +216,14 @@ mod tests {
         }
         let deep = format!("{}1{}", "[ ".repeat(50_000), " ]".repeat(50_000));
         assert_eq!(canonical(&deep).len(), 100_001);
+    }
+
+    #[test]
+    fn a_character_and_its_escape_are_the_same() {
+        assert_eq!(
+            canonical(r#"{"a":"\u00e9\/"}"#),
+            canonical("{\"a\":\"\u{e9}/\"}")
+        );
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub use event::{
 pub use evolve::{IllegalEvent, IllegalEventKind, evolve};
 pub use id::{IdError, PartitionIndex, TaskId};
 pub use json::Json;
-pub use json_text::{canonical, pretty};
+pub use json_text::{canonical, compact, members, pretty};
 pub use name::{NameError, QueueName, TaskType};
 pub use position::{Position, PositionError};
 pub use priority::Priority;

@@ -74,7 +74,8 @@ impl FromStr for Redaction {
     }
 }
 
-/// Shortest text of a hidden value that is looked for in words about it: shorter ones stand everywhere.
+/// Shortest text of a hidden value that is looked for in words about it, bytes: shorter ones stand everywhere. Said in
+/// docs/settings.md.
 const MIN_SECRET: usize = 3;
 
 impl Redaction {
@@ -191,16 +192,23 @@ fn hide(text: &str, paths: &[&[Step]], depth: usize) -> String {
             let paths = below(paths, None);
             list(items.into_iter().map(|item| hide(item, &paths, depth - 1)))
         }
+        // An object or a list that cannot be taken apart may hold anything.
+        Parts::Leaf if text.trim_start().starts_with(['{', '[']) => marker(),
         Parts::Leaf => text.to_owned(),
     }
 }
 
-/// Every text, number and word below a value.
+/// Every text and number below a value, in each form in which words may quote it.
 fn leaves(text: &str, depth: usize, found: &mut Vec<String>) {
-    match Parts::of(text) {
-        _ if depth == 0 => {}
+    let parts = if depth == 0 {
+        Parts::Leaf
+    } else {
+        Parts::of(text)
+    };
+    match parts {
         Parts::Object(members) => {
-            for (_, value) in members {
+            for (key, value) in members {
+                found.push(key);
                 leaves(value, depth - 1, found);
             }
         }
@@ -208,22 +216,35 @@ fn leaves(text: &str, depth: usize, found: &mut Vec<String>) {
             .into_iter()
             .for_each(|item| leaves(item, depth - 1, found)),
         Parts::Leaf => match serde_json::from_str::<String>(text) {
-            Ok(inner) => found.push(inner),
+            Ok(inner) => {
+                let quoted = [text.trim().to_owned(), format!("{inner:?}")];
+                let quoted = quoted.iter().filter_map(|quoted| {
+                    let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+                    Some(inner.to_owned())
+                });
+                found.extend(quoted.chain(serde_json::to_string(&inner).ok()));
+                found.push(inner);
+            }
             // `true` and `null` tell nothing.
             Err(_) if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
                 found.push(text.trim().to_owned());
+                found.extend(text.trim().parse().map(|number: f64| number.to_string()));
             }
+            Err(_) if depth == 0 => found.push(text.trim().to_owned()),
             Err(_) => {}
         },
     }
 }
 
 fn collect(text: &str, paths: &[&[Step]], depth: usize, found: &mut Vec<String>) {
-    if paths.is_empty() || depth == 0 {
+    if paths.is_empty() {
         return;
     }
     if is_hidden(paths, depth) {
         leaves(text, depth, found);
+    }
+    if depth == 0 {
+        return;
     }
     match Parts::of(text) {
         Parts::Object(members) => {
@@ -242,8 +263,11 @@ fn collect(text: &str, paths: &[&[Step]], depth: usize, found: &mut Vec<String>)
 }
 
 fn is_marked(text: &str, paths: &[&[Step]], depth: usize) -> bool {
-    if paths.is_empty() || depth == 0 {
+    if paths.is_empty() {
         return false;
+    }
+    if depth == 0 {
+        return text.trim() == marker();
     }
     match Parts::of(text) {
         Parts::Object(members) => members
@@ -263,7 +287,7 @@ fn is_marked(text: &str, paths: &[&[Step]], depth: usize) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::Redaction;
+    use super::{REDACTED, Redaction};
 
     #[test]
     fn paths_hide_what_they_name_and_nothing_else() {
@@ -341,6 +365,13 @@ mod tests {
         let nested = format!("{}{{\"deep\":1}}{}", "[".repeat(9_000), "]".repeat(9_000));
         let hidden = redaction.of(&nested);
         assert!(!hidden.contains("deep") && hidden.contains("[redacted]"));
+        assert!(
+            redaction.left_in(&hidden),
+            "what is hidden deep is known again"
+        );
+        let torn = r#"{"a":{"\ud800":1,"pin":1}}"#;
+        let deep: Redaction = "..pin".parse().unwrap();
+        assert_eq!(deep.of(torn), r#"{"a":"[redacted]"}"#);
     }
 
     #[test]
@@ -354,6 +385,17 @@ mod tests {
             "Ann's card [redacted] of [redacted] was refused: token [redacted] (x)"
         );
         assert_eq!(redaction.of_words("nothing", payload), "nothing");
+        // As an error may quote it: escaped, or with its numbers read.
+        let odd = r#"{"token":{"a":"x\"yz\u00e9","n":1234560.50}}"#;
+        for words in [
+            r#"got x"yz\u{e9}"#.replace("\\u{e9}", "\u{e9}"),
+            r#"got {"a":"x\"yz\u00e9"}"#.to_owned(),
+            "got 1234560.5".to_owned(),
+        ] {
+            let told = redaction.of_words(&words, odd).into_owned();
+            assert!(told.contains(REDACTED), "{told}");
+            assert!(!told.contains("yz") && !told.contains("1234560"), "{told}");
+        }
         assert_eq!(Redaction::default().of_words(words, payload), words);
     }
 }

@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn json_says_the_same_escaped_or_not() {
-        let odd = format!("{{\"a\":\"\u{9b}\u{7f}\u{202e}\u{e0041}\u{fc}\"}}");
-        let shown = printable_json(&odd);
+        let odd = "{\"a\":\"\u{9b}\u{7f}\u{202e}\u{e0041}\u{fc}\"}";
+        let shown = printable_json(odd);
         assert_eq!(
             shown,
             "{\"a\":\"\\u009b\\u007f\\u202e\\udb40\\udc41\u{fc}\"}"

@@ -61,8 +61,8 @@ impl Attempt {
             }
         };
         let hidden = &self.context.hidden;
-        let result: Option<Result<Option<Json>, TaskError>> = result
-            .map(|ended| ended.map_err(|error| error.reworded(|words| hidden.reword(words))));
+        let result: Option<Result<Option<Json>, TaskError>> =
+            result.map(|ended| ended.map_err(|error| error.reworded(|words| hidden.reword(words))));
         let trace = taskweir_trace::of(&self.span);
         match &result {
             Some(Ok(_)) => self.span.record("otel.status_code", "OK"),

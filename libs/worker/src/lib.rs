@@ -22,6 +22,6 @@ pub use context::{CancelReason, Context};
 pub use error::TaskError;
 pub use handler::Handler;
 pub use producer::{Producer, ProducerError, Refusal, SubmitError};
-pub use taskweir_domain::{Json, Priority, RetryPolicy, TaskId, TaskSpec};
+pub use taskweir_domain::{Json, Priority, Redaction, RetryPolicy, TaskId, TaskSpec};
 pub use taskweir_store::{Limits, RedisSettings};
 pub use worker::{Worker, WorkerBuilder, WorkerError};

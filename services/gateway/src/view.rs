@@ -316,20 +316,30 @@ impl Task {
         redaction: &Redaction,
         partitions: usize,
     ) -> Self {
-        let shown = |beside: Option<String>, inline: &Option<Json>| {
-            let text = beside.or_else(|| Some(inline.as_ref()?.as_str().to_owned()))?;
-            Some(RawJson::of(redaction.of(&text)))
+        let whole = |beside: Option<String>, inline: &Option<Json>| {
+            beside.or_else(|| Some(inline.as_ref()?.as_str().to_owned()))
         };
+        let payload = whole(data, &detail.data).unwrap_or_else(|| "null".to_owned());
+        let result = whole(result, &detail.result);
+        // Its worker hides it already, if it was told to.
+        let words = |words: &str| redaction.of_words(words, &payload).into_owned();
         Self {
             unique_key: detail.unique_key.clone(),
             expires_at: detail.expires_ms.map(format_ms),
             labels: detail.labels.clone(),
-            data: shown(data, &detail.data).or_else(|| Some(RawJson::of("null"))),
-            result: shown(result, &detail.result),
-            error: detail.error.as_ref().map(TaskFailure::from),
+            data: Some(RawJson::of(redaction.of(&payload))),
+            result: result.map(|result| RawJson::of(redaction.of(&result))),
+            error: detail.error.as_ref().map(|error| {
+                let told = TaskFailure::from(error);
+                TaskFailure {
+                    class: words(&told.class),
+                    message: words(&told.message),
+                    ..told
+                }
+            }),
             progress: detail.progress.as_ref().map(|progress| ProgressView {
                 percent: progress.percent,
-                message: progress.message.clone(),
+                message: progress.message.as_deref().map(words),
                 at: format_ms(progress.at_ms),
             }),
             worker: detail

@@ -34,7 +34,7 @@ macro_rules! dead {
 
 macro_rules! redact {
     () => {
-        "  REDACT_FIELDS             what histories hide: card.number,$.users[*].email,..password [none]"
+        "  REDACT_FIELDS             what is hidden of payloads: card.number,$.users[*].email,..password [none]"
     };
 }
 

@@ -11,7 +11,7 @@ use poem_openapi::param::{Header, Query};
 use poem_openapi::payload::EventStream;
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
-use taskweir_domain::{Position, Redaction, TaskId, format_ms};
+use taskweir_domain::{Position, Redaction, TaskId, compact, format_ms};
 use taskweir_runtime::listen::Seat;
 
 use super::Tag;
@@ -87,7 +87,9 @@ impl LogEvent {
         if self.is_place {
             return Event::message("{}").event_type("position").id(self.id);
         }
-        Event::message(serde_json::to_string(&self).unwrap_or_default()).id(self.id)
+        // One line: white space of a payload would end the field of the event.
+        let text = compact(&serde_json::to_string(&self).unwrap_or_default());
+        Event::message(text).id(self.id)
     }
 }
 

@@ -7,7 +7,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::types::{Any, Example};
 use poem_openapi::{ApiResponse, Object};
 use serde_json::Value;
-use taskweir_domain::{Actor, Json as JsonBody, TaskId, draft_from_json};
+use taskweir_domain::{Actor, Json as JsonBody, TaskId, draft_from_json, members};
 use taskweir_runtime::access::Caller;
 use taskweir_store::{Idempotency, StoreError, SubmitOutcome};
 
@@ -367,20 +367,19 @@ pub(super) fn refuse_key(request: &Request) -> Result<(), ApiError> {
 /// A task of a batch without its idempotency key, and the key.
 fn split_key(task: &JsonBody) -> Result<(String, Option<String>), ApiError> {
     let text = task.as_str();
-    let Ok(mut fields) = serde_json::from_str::<BTreeMap<String, JsonBody>>(text) else {
+    // What is no object, or has a field twice, is refused as a task.
+    let read = members(text).filter(|(_, twice)| twice.is_empty());
+    let Some((mut fields, _)) = read else {
         return Ok((text.to_owned(), None));
     };
-    let Some(key) = fields
-        .remove("idempotency_key")
-        .filter(|key| !key.is_null())
-    else {
+    let Some(key) = fields.remove("idempotency_key") else {
         return Ok((text.to_owned(), None));
     };
-    let key = serde_json::from_str::<String>(key.as_str())
+    let key = serde_json::from_str::<Option<String>>(key.as_str())
         .map_err(|_| ApiError::field("idempotency_key", "must be a string"))?;
     // As the body of a request for this task alone, whose key would stand in a header.
     let task = serde_json::to_string(&fields).map_err(|error| ApiError::broken(&error))?;
-    Ok((task, Some(key)))
+    Ok((task, key))
 }
 
 /// Submits one task of a batch; whether it has a key is told too.
@@ -404,8 +403,11 @@ async fn of_batch(
 
 /// The texts of the tasks of a batch.
 pub(crate) fn batch_items(text: &str) -> Result<Vec<JsonBody>, ApiError> {
-    let mut fields: BTreeMap<String, JsonBody> = serde_json::from_str(text)
-        .map_err(|_| ApiError::field("", "must be an object with the field tasks"))?;
+    let (mut fields, twice) = members(text)
+        .ok_or_else(|| ApiError::field("", "must be an object with the field tasks"))?;
+    if let Some(twice) = twice.first() {
+        return Err(ApiError::field(twice, "is given twice"));
+    }
     let tasks = fields
         .remove("tasks")
         .ok_or_else(|| ApiError::field("tasks", "is required"))?;

@@ -76,6 +76,17 @@ impl Bench {
         request.body(body.to_owned()).send().await.unwrap()
     }
 
+    /// Where a listener begins that wants every event.
+    pub fn beginning(&self) -> String {
+        match self.store.partition_count() {
+            1 => "0-0".to_owned(),
+            count => {
+                let places: Vec<String> = (0..count).map(|index| format!("{index}@0-0")).collect();
+                places.join(",")
+            }
+        }
+    }
+
     pub async fn submit(&self, body: &str) -> String {
         let answer = self.post("/tasks", body).await;
         assert_eq!(answer.status().as_u16(), 202);

@@ -39,6 +39,34 @@ async fn a_payload_comes_out_as_the_bytes_that_went_in() {
 }
 
 #[tokio::test]
+async fn an_event_of_the_feed_is_one_line_whatever_its_payload_is_written_like() {
+    let bench = Bench::new().await;
+    let call = bench.call(Method::POST, "/tasks");
+    let call = call
+        .header("content-type", "application/json")
+        .body("{\"type\":\"a\",\"data\":{\r\n\"n\":\r12345678901234567890123,\n\"s\":\"a b\" }}");
+    assert_eq!(call.send().await.unwrap().status().as_u16(), 202);
+    let feed = bench
+        .call(Method::GET, "/events")
+        .header("last-event-id", bench.beginning());
+    let mut feed = feed.send().await.unwrap();
+    let mut heard = String::new();
+    while !heard.contains("\n\n") {
+        let more = feed.chunk().await.unwrap().expect("the feed goes on");
+        heard.push_str(&String::from_utf8_lossy(&more));
+    }
+    let data: Vec<&str> = heard
+        .split(['\n', '\r'])
+        .filter(|line| line.contains("12345678901234567890123"))
+        .collect();
+    assert_eq!(data.len(), 1, "{heard}");
+    assert!(
+        data[0].contains(r#""data":{"n":12345678901234567890123,"s":"a b"}"#),
+        "{heard}"
+    );
+}
+
+#[tokio::test]
 async fn bodies_under_one_key_differ_where_their_numbers_do() {
     let bench = Bench::new().await;
     let submit = async |data: &str| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::Serialize;
 use taskweir_client::{Answer, Client};
-use taskweir_domain::{Json, format_ms};
+use taskweir_domain::{Json, format_ms, members};
 use taskweir_runtime::printable::printable_line;
 use taskweir_store::{clock, entropy};
 
@@ -161,12 +161,15 @@ fn next_lines(
             continue;
         }
         bytes += text.len();
-        let task: Result<Fields, _> = serde_json::from_str(&text);
-        let mut task = task.map_err(|error| {
+        let (mut task, twice) = members(&text).ok_or_else(|| {
             Misuse(format!(
-                "line {number} must be the JSON of a task, as {{\"type\": \"echo\"}}: {error}"
+                "line {number} must be the JSON of a task, as {{\"type\": \"echo\"}}"
             ))
         })?;
+        if let Some(twice) = twice.first() {
+            let why = format!("line {number}: {} is given twice", printable_line(twice));
+            return Err(Misuse(why).into());
+        }
         // So that a batch whose answer was lost can be sent again.
         if !task.contains_key("idempotency_key") {
             put(&mut task, "idempotency_key", Some(entropy::nonce()))?;

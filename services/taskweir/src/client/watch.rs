@@ -4,8 +4,10 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::bail;
+use serde::Deserialize;
 use serde_json::Value;
 use taskweir_client::Client;
+use taskweir_domain::{Json, compact};
 
 use super::table;
 use crate::output::{say, say_json, say_json_line};
@@ -13,16 +15,27 @@ use crate::output::{say, say_json, say_json_line};
 /// How often a task is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 
+/// The texts of a task's events.
+#[derive(Default, Deserialize)]
+struct History {
+    events: Vec<Json>,
+}
+
 /// Prints the events of a task as they come; its end is ours: status 0 where it completed, 1 where not.
 pub async fn task(client: &Client, id: &str, json: bool) -> anyhow::Result<()> {
     let mut seen = 0;
     loop {
         let history = client.history(id).await?;
         let events = history["events"].as_array().cloned().unwrap_or_default();
+        // As they came: their payloads may hold longer numbers than a value does.
+        let texts: History = serde_json::from_str(history.text()).unwrap_or_default();
         let version = |event: &Value| event["version"].as_u64().unwrap_or(0);
-        for event in events.iter().filter(|event| version(event) > seen) {
+        for (event, text) in events.iter().zip(&texts.events) {
+            if version(event) <= seen {
+                continue;
+            }
             if json {
-                say_json_line(&event.to_string());
+                say_json_line(&compact(text.as_str()));
             } else {
                 table::event(event);
             }

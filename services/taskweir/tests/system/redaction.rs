@@ -117,3 +117,28 @@ async fn what_is_hidden_comes_out_of_no_call_no_feed_and_no_command() {
     }
     assert!(heard.contains(HIDDEN) && !heard.contains(SECRET), "{heard}");
 }
+
+#[tokio::test]
+async fn what_is_not_hidden_comes_back_from_a_worker_as_it_went() {
+    let fleet = Fleet::start("10").await;
+    let _worker = fleet.spawn("worker", &[]);
+    let data = r#"{"n":12345678901234567890123,"d":0.10,"n":2,"l":[ 1.0 ]}"#;
+    for kind in ["echo", "process"] {
+        let call = fleet.http.post(format!("{}/tasks", fleet.base));
+        let call = call
+            .header("content-type", "application/json")
+            .body(format!(r#"{{"type":"{kind}","data":{data}}}"#));
+        let accepted: serde_json::Value = call.send().await.unwrap().json().await.unwrap();
+        let id = accepted["id"].as_str().unwrap();
+        fleet.reaches(id, "completed", SOON).await;
+        let shown = fleet.http.get(format!("{}/tasks/{id}", fleet.base));
+        let shown = shown.send().await.unwrap().text().await.unwrap();
+        assert!(shown.contains(&format!(r#""result":{data},"#)), "{shown}");
+        for arguments in [&["get", id, "--json"][..], &["watch", id, "--json"]] {
+            let mut command = crate::fleet::command(std::path::Path::new("/"));
+            command.args(arguments).env("TASKWEIR_URL", &fleet.base);
+            let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            assert!(said.contains("12345678901234567890123"), "{said}");
+        }
+    }
+}

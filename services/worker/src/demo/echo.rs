@@ -1,16 +1,15 @@
-use serde_json::Value;
-use taskweir_worker::{Context, Handler, TaskError};
+use taskweir_worker::{Context, Handler, Json, TaskError};
 
-/// `echo`: gives its data back at once.
+/// `echo`: gives its data back at once, as it came.
 #[derive(Debug)]
 pub struct Echo;
 
 impl Handler for Echo {
     const TYPE: &'static str = "echo";
-    type Payload = Value;
-    type Output = Value;
+    type Payload = Json;
+    type Output = Json;
 
-    async fn run(&self, _: &Context, data: Value) -> Result<Value, TaskError> {
+    async fn run(&self, _: &Context, data: Json) -> Result<Json, TaskError> {
         Ok(data)
     }
 }

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use taskweir_client::http;
-use taskweir_worker::{Context, Handler, TaskError};
+use taskweir_worker::{Context, Handler, Json, TaskError};
 
 /// `http`: POSTs `data.body` to `data.url`, to hosts that are allowed.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct Http {
 #[serde(expecting = "an object with `url` and `body`")]
 pub struct Request {
     url: String,
-    #[serde(default)]
-    body: Value,
+    #[serde(default = "Json::null")]
+    body: Json,
 }
 
 /// Longest wait for an answer.
