@@ -241,12 +241,12 @@ impl Client {
         self.answer(self.request(Method::DELETE, &path)).await
     }
 
-    /// `GET /queues`: every queue.
+    /// `GET /queues`: a page of queues by name; `query` may hold `limit` and `cursor`.
     ///
     /// # Errors
     /// The gateway refuses or is away.
-    pub async fn queues(&self) -> Result<Answer, ClientError> {
-        self.get("/queues", &[]).await
+    pub async fn queues(&self, query: &[(&str, String)]) -> Result<Answer, ClientError> {
+        self.get("/queues", query).await
     }
 
     /// `GET /workers`: every worker.

@@ -69,6 +69,7 @@ pub fn limits(env: &Env) -> Result<Limits, EnvError> {
         memory_budget: (budget > 0).then_some(budget as u64),
         retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
         max_queue_length: env.parse("MAX_QUEUE_LENGTH", 0, "a whole number; 0 for no limit")?,
+        max_queues: env.parse("MAX_QUEUES", 0, "a whole number; 0 for no limit")?,
     })
 }
 

@@ -67,6 +67,22 @@ impl Partition {
         })
     }
 
+    /// Where the base stands.
+    ///
+    /// # Errors
+    /// Redis is away, or the base cannot be read.
+    pub async fn base_position(&self) -> Result<Position, StoreError> {
+        let text: Option<String> = redis::cmd("HGET")
+            .arg(self.keys.base())
+            .arg(POSITION)
+            .query_async(&mut self.link.get())
+            .await?;
+        text.map_or(Ok(Position::ZERO), |text| {
+            text.parse()
+                .map_err(|_| READER.error(format!("position {text:?}")))
+        })
+    }
+
     /// Tasks as the base holds them; `None` for those that are not in it.
     ///
     /// # Errors
@@ -136,7 +152,7 @@ impl Store {
     pub async fn base_position(&self) -> Result<Position, StoreError> {
         let mut latest = Position::ZERO;
         for partition in self.partitions() {
-            latest = latest.max(partition.base_head().await?.position);
+            latest = latest.max(partition.base_position().await?);
         }
         Ok(latest)
     }

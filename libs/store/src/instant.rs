@@ -103,7 +103,7 @@ impl Partition {
             let (from, totals) = row.unwrap_or((base.last, base.totals));
             let found = self.fold_on(from, totals, position).await?;
             // A cut beyond where the fold began may have taken what it was to read.
-            let now = self.base_head().await?.position;
+            let now = self.base_position().await?;
             if now == base.position || now <= from {
                 return Ok(Some(found));
             }

@@ -118,6 +118,12 @@ impl Keys {
         self.key("tick")
     }
 
+    /// The queues that there are, by name. Sorted set, every score 0.
+    #[must_use]
+    pub fn queues(&self) -> String {
+        self.key("queues")
+    }
+
     /// Stream: what gave up.
     #[must_use]
     pub fn dlq(&self, queue: &QueueName) -> String {

@@ -16,6 +16,7 @@ pub mod fuzzing;
 mod info;
 mod instant;
 mod keys;
+pub mod labels;
 mod link;
 mod log;
 mod malformed;

@@ -101,6 +101,8 @@ pub struct Limits {
     pub retention_ms: u64,
     /// Most ready and parked tasks of a queue; 0 = any number.
     pub max_queue_length: usize,
+    /// Most queues of a partition; 0 = any number.
+    pub max_queues: usize,
     /// Memory of Redis at which submits are refused, bytes; `None` = any.
     pub memory_budget: Option<u64>,
     /// What a submit waits for before it is acknowledged.
@@ -112,6 +114,7 @@ impl Default for Limits {
         Self {
             retention_ms: 7 * 24 * 3_600 * 1_000,
             max_queue_length: 0,
+            max_queues: 0,
             memory_budget: None,
             durability: Durability::Aof,
         }

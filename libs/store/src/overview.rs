@@ -1,6 +1,6 @@
 //! The system at a glance, over all partitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use taskweir_domain::{EventType, PartitionIndex, Position, Priority, QueueName, Status};
@@ -88,13 +88,53 @@ impl Store {
         Ok(try_join_all(looks).await?.into_iter().max().unwrap_or(0))
     }
 
-    /// Every queue that ever had a task.
+    /// Every queue.
     ///
     /// # Errors
     /// Redis is away.
     pub async fn queues(
         &self,
         totals: &Totals,
+    ) -> Result<BTreeMap<QueueName, QueueOverview>, StoreError> {
+        self.overview(totals, None).await
+    }
+
+    /// Some queues by name, of those that there are.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn queues_named(
+        &self,
+        totals: &Totals,
+        names: &BTreeSet<QueueName>,
+    ) -> Result<BTreeMap<QueueName, QueueOverview>, StoreError> {
+        self.overview(totals, Some(names)).await
+    }
+
+    /// The names of some queues, behind one of them or from the first on.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn queue_names(
+        &self,
+        after: Option<&QueueName>,
+        most: usize,
+    ) -> Result<BTreeSet<QueueName>, StoreError> {
+        let looks = self.partitions().into_iter();
+        let looks = looks.map(|partition| async move { partition.queues_after(after, most).await });
+        let mut names: BTreeSet<QueueName> =
+            try_join_all(looks).await?.into_iter().flatten().collect();
+        while names.len() > most {
+            names.pop_last();
+        }
+        Ok(names)
+    }
+
+    /// Of every queue, or of those that are named.
+    async fn overview(
+        &self,
+        totals: &Totals,
+        names: Option<&BTreeSet<QueueName>>,
     ) -> Result<BTreeMap<QueueName, QueueOverview>, StoreError> {
         let mut queues: BTreeMap<QueueName, QueueOverview> = BTreeMap::new();
         let minute = self.server_time_ms().await? / 60_000;
@@ -104,7 +144,11 @@ impl Store {
         let span = RATE_MINUTES.div_ceil(spacing) * spacing;
         let end = minute / spacing * spacing;
         let looks = self.partitions().into_iter().map(|partition| async move {
-            let flags = partition.queue_flags().await?;
+            let mut flags = partition.queue_flags().await?;
+            if let Some(names) = names {
+                flags.known.retain(|queue| names.contains(queue));
+                flags.parked.retain(|queue, _| names.contains(queue));
+            }
             let depths = partition.depths(&flags.known).await?;
             let depths: Vec<_> = depths
                 .into_iter()

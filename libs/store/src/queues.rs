@@ -30,9 +30,7 @@ impl QueueFlags {
     pub(crate) fn read(pairs: &[(String, String)]) -> Self {
         let mut flags = Self::default();
         for (field, value) in pairs {
-            if let Some(queue) = field.strip_prefix("queue:") {
-                flags.known.extend(queue.parse::<QueueName>());
-            } else if let Some(queue) = field.strip_prefix("pause:")
+            if let Some(queue) = field.strip_prefix("pause:")
                 && let (Ok(queue), Ok(epoch)) = (queue.parse(), value.parse())
             {
                 flags.paused.insert(queue, epoch);
@@ -68,11 +66,35 @@ impl Partition {
     /// Redis is away.
     pub async fn queue_flags(&self) -> Result<QueueFlags, StoreError> {
         let mut connection = self.link.get();
-        let value: Value = redis::cmd("HGETALL")
-            .arg(self.keys.meta())
-            .query_async(&mut connection)
+        let mut pipe = redis::pipe();
+        pipe.cmd("HGETALL").arg(self.keys.meta());
+        pipe.cmd("ZRANGE").arg(self.keys.queues()).arg(0).arg(-1);
+        let (meta, names): (Value, Vec<String>) = pipe.query_async(&mut connection).await?;
+        let mut flags = QueueFlags::read(&Reader("meta").pairs(meta)?);
+        flags.known = names.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok(flags)
+    }
+
+    /// Some queues of this partition by name, behind one of them or from the first on.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn queues_after(
+        &self,
+        after: Option<&QueueName>,
+        most: usize,
+    ) -> Result<Vec<QueueName>, StoreError> {
+        let from = after.map_or("-".to_owned(), |after| format!("({after}"));
+        let names: Vec<String> = redis::cmd("ZRANGEBYLEX")
+            .arg(self.keys.queues())
+            .arg(from)
+            .arg("+")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(most)
+            .query_async(&mut self.link.get())
             .await?;
-        Ok(QueueFlags::read(&Reader("meta").pairs(value)?))
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Depth of every ready stream of some queues, in two round trips whatever their number: the length less what

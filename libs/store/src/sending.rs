@@ -4,6 +4,7 @@ use taskweir_domain::{Priority, QueueName, TaskId, TaskSpec, TaskType};
 use tracing::Span;
 
 use crate::SubmitOutcome;
+use crate::labels::label;
 
 /// The counter of accepted tasks, by queue, type and priority.
 pub const SUBMISSIONS: &str = "task_submissions_total";
@@ -56,7 +57,7 @@ impl Sending {
 
 /// Counts accepted tasks.
 pub fn count_submitted(queue: &QueueName, task_type: &TaskType, priority: Priority, count: u64) {
-    metrics::counter!(SUBMISSIONS, "queue" => queue.to_string(), "type" => task_type.to_string(),
+    metrics::counter!(SUBMISSIONS, "queue" => label(queue).into_owned(), "type" => label(task_type).into_owned(),
         "priority" => priority.as_str())
     .increment(count);
 }

@@ -1,5 +1,7 @@
 //! The ready streams a script call touches, each named once.
 
+use std::collections::HashMap;
+
 use taskweir_domain::{Priority, QueueName};
 
 use crate::Keys;
@@ -17,6 +19,7 @@ pub struct ReadyStream {
 #[derive(Debug, Clone, Default)]
 pub struct StreamSet {
     streams: Vec<ReadyStream>,
+    places: HashMap<ReadyStream, usize>,
     keys: Vec<String>,
     dead_letters: Vec<String>,
 }
@@ -36,19 +39,17 @@ impl StreamSet {
 
     /// The index of a stream, added if it is new.
     pub fn index_of(&mut self, keys: &Keys, queue: &QueueName, priority: Priority) -> usize {
-        if let Some(index) = self
-            .streams
-            .iter()
-            .position(|stream| stream.priority == priority && stream.queue == *queue)
-        {
-            return index;
-        }
-        self.keys.push(keys.ready(queue, priority));
-        self.dead_letters.push(keys.dlq(queue));
-        self.streams.push(ReadyStream {
+        let stream = ReadyStream {
             queue: queue.clone(),
             priority,
-        });
+        };
+        if let Some(index) = self.places.get(&stream) {
+            return *index;
+        }
+        self.places.insert(stream.clone(), self.streams.len());
+        self.keys.push(keys.ready(queue, priority));
+        self.dead_letters.push(keys.dlq(queue));
+        self.streams.push(stream);
         self.streams.len() - 1
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskweir_domain::{QueueName, Redaction};
-use taskweir_store::{Limits, Partition, QueueFlags, RedisSettings, Store, StoreError, StreamSet};
+use taskweir_store::{Limits, Partition, RedisSettings, Store, StoreError, StreamSet};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -69,8 +69,7 @@ impl Lane {
             .collect()
     }
 
-    pub(crate) fn set_paused(&self, flags: &QueueFlags) {
-        let paused = flags.paused.keys().cloned().collect();
+    pub(crate) fn set_paused(&self, paused: BTreeSet<QueueName>) {
         *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
     }
 

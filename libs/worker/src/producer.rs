@@ -37,6 +37,9 @@ pub enum Refusal {
     /// Redis uses as much memory as `MEMORY_BUDGET` allows.
     #[error("the memory budget is reached")]
     OverBudget,
+    /// It would begin one more queue than `MAX_QUEUES` allows.
+    #[error("there are as many queues as may be, and this would be one more")]
+    Crowded,
 }
 
 /// Why a submit did not come to its end.
@@ -232,6 +235,7 @@ fn refusal(outcome: SubmitOutcome) -> Option<Refusal> {
         SubmitOutcome::Duplicate(other) => Some(Refusal::Duplicate(other)),
         SubmitOutcome::Full => Some(Refusal::QueueFull),
         SubmitOutcome::OverBudget => Some(Refusal::OverBudget),
+        SubmitOutcome::Crowded => Some(Refusal::Crowded),
         // The last two are answers to an idempotency key, which is never sent from here.
         SubmitOutcome::Accepted(_)
         | SubmitOutcome::Repeated(_)

@@ -109,7 +109,7 @@ pub(crate) async fn say_present(lane: &Lane, handled: &mut Vec<String>) -> Resul
     if let Some(heard) = &config.on_contact {
         heard();
     }
-    lane.set_paused(&presence.queues);
+    lane.set_paused(presence.paused);
     for signal in &presence.signals {
         if let Some((id, holder)) = Presence::read_signal(signal) {
             lane.hands.cancel(id, &holder);

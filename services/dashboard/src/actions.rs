@@ -144,6 +144,7 @@ pub(crate) async fn submit(
             ("unique_key", format!("task {other} holds it"))
         }
         Ok((_, SubmitOutcome::Full)) => ("queue", "is full".to_owned()),
+        Ok((_, SubmitOutcome::Crowded)) => ("queue", "would be one more than may be".to_owned()),
         Ok((_, SubmitOutcome::OverBudget)) => ("", "The memory budget is reached".to_owned()),
         Ok((id, outcome)) => {
             sending.ended(id, outcome);

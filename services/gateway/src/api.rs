@@ -91,14 +91,9 @@ pub fn openapi() -> String {
 
 #[handler]
 async fn metrics_page(Data(state): Data<&State>) -> Response {
-    let text = match scrape::gauges(&state.store).await {
-        Ok(()) => state.metrics.render(),
-        // Without Redis the process' own numbers are still worth reading, and those of the system are not.
-        Err(error) => {
-            tracing::warn!(%error, "gauges of the system could not be read");
-            scrape::without_system(&state.metrics.render())
-        }
-    };
+    // Without Redis the process' own numbers are still worth reading.
+    let system = scrape::gauges(&state.store).await;
+    let text = format!("{}{system}", state.metrics.render());
     text.with_content_type(METRICS_CONTENT_TYPE).into_response()
 }
 

@@ -212,7 +212,7 @@ async fn read(shared: std::sync::Weak<Shared>, index: usize, partition: Partitio
 /// Where the next event comes after: the end of the log, or the base where retention has emptied the log.
 async fn end(partition: &Partition) -> Result<Position, StoreError> {
     let (end, _) = partition.log_end().await?;
-    Ok(end.max(partition.base_head().await?.position))
+    Ok(end.max(partition.base_position().await?))
 }
 
 async fn step(
@@ -241,7 +241,7 @@ async fn step(
         }
         return partition.await_event(at, IDLE_MS).await;
     };
-    let base = partition.base_head().await?.position;
+    let base = partition.base_position().await?;
     if base > at {
         // Away from Redis for long: some of what comes after `at` may be gone. Who listens comes back with the place
         // it had, and is told.
@@ -333,7 +333,7 @@ impl Listener {
         let read = partition.read_log(from, BATCH).await?;
         drop(turn);
         // It comes back with its `Last-Event-ID`, and is told.
-        if partition.base_head().await?.position > from {
+        if partition.base_position().await? > from {
             return Ok(false);
         }
         match read.last {

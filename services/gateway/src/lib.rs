@@ -10,6 +10,7 @@ mod feed;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gate;
+mod gauges;
 mod instant;
 pub mod metrics;
 mod position;

@@ -1,6 +1,6 @@
 //! The gateway's metrics.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, describe_counter, describe_histogram};
 use taskweir_store::SUBMISSIONS;
 
 pub(crate) const HTTP: &str = "http_request_duration_seconds";
@@ -34,81 +34,71 @@ pub fn describe() {
         Unit::Seconds,
         "Time of calls to Redis by script or command, queueing in this process included."
     );
-    describe_gauge!(BY_STATUS, "Tasks by status, from the views.");
-    describe_gauge!(IN_DLQ, "Tasks in the dead-letter queue, from the views.");
-    describe_gauge!(PENDING, "Tasks ready and not received by a worker.");
-    describe_gauge!(
-        OLDEST,
-        "Age of the oldest task that no worker has received."
-    );
-    describe_gauge!(WORKERS, "Workers that spoke within the last ten seconds.");
-    describe_gauge!(LAG_EVENTS, "Events the views have not seen yet.");
-    describe_gauge!(
-        LAG_SECONDS,
-        "How long the oldest event that the views have not seen has waited."
-    );
     describe_counter!(
         LOG_REWINDS,
         Unit::Count,
         "Times that a log was found without the end it had had, as after a failover."
     );
-    describe_gauge!(
-        LEDGER,
-        "Tasks ever submitted less those of every status: 0, or tasks are missing."
-    );
-    describe_gauge!(
-        STARTED_TWICE,
-        "Tasks that were started more than once, ever."
-    );
-    describe_gauge!(STREAM_BYTES, "Memory of streams in Redis.");
-    describe_gauge!(
-        REDIS_UP,
-        "1 where Redis answered when this gateway was scraped; where it is 0, the gauges of the system are absent."
-    );
-    describe_gauge!(REDIS_MEMORY, "Memory that Redis uses.");
-    describe_gauge!(
-        REDIS_LIMIT,
-        "Memory that Redis may use: its maxmemory, else MEMORY_BUDGET, else that of its machine."
-    );
-    describe_gauge!(
-        MALFORMED,
-        "Entries that were none of ours, skipped since the first start."
-    );
-    describe_gauge!(OPERATIONS, "Bulk operations under way.");
-    describe_gauge!(PAUSED, "1 where a queue is paused.");
-    describe_gauge!(
-        PARKED,
-        "Tasks that wait for a worker that knows their type."
-    );
-    describe_gauge!(
-        VERIFY_DIFFERENCES,
-        "Differences that the latest `taskweir verify` found."
-    );
-    describe_gauge!(
-        VERIFY_TIME,
-        Unit::Seconds,
-        "When the latest `taskweir verify` ended, seconds since the epoch."
-    );
 }
 
-/// Gauges about the system, which are as old as the latest look at Redis.
-pub(crate) const OF_THE_SYSTEM: [&str; 18] = [
-    REDIS_MEMORY,
-    REDIS_LIMIT,
-    MALFORMED,
-    OPERATIONS,
-    PAUSED,
-    PARKED,
-    VERIFY_DIFFERENCES,
-    VERIFY_TIME,
-    BY_STATUS,
-    IN_DLQ,
-    PENDING,
-    OLDEST,
-    WORKERS,
-    LEDGER,
-    STARTED_TWICE,
-    LAG_EVENTS,
-    LAG_SECONDS,
-    STREAM_BYTES,
+/// What each gauge about the system tells.
+const HELP: [(&str, &str); 19] = [
+    (
+        BY_STATUS,
+        "Tasks by status, from the views; of 100 queues, the rest as other.",
+    ),
+    (IN_DLQ, "Tasks in the dead-letter queue, from the views."),
+    (PENDING, "Tasks ready and not received by a worker."),
+    (
+        OLDEST,
+        "Age of the oldest task that no worker has received.",
+    ),
+    (WORKERS, "Workers that spoke within the last ten seconds."),
+    (LAG_EVENTS, "Events the views have not seen yet."),
+    (
+        LAG_SECONDS,
+        "How long the oldest event that the views have not seen has waited.",
+    ),
+    (
+        LEDGER,
+        "Tasks ever submitted less those of every status: 0, or tasks are missing.",
+    ),
+    (
+        STARTED_TWICE,
+        "Tasks that were started more than once, ever.",
+    ),
+    (STREAM_BYTES, "Memory of streams in Redis."),
+    (
+        REDIS_UP,
+        "1 where Redis answered when this gateway was scraped; where it is 0, the gauges of the system are absent.",
+    ),
+    (REDIS_MEMORY, "Memory that Redis uses."),
+    (
+        REDIS_LIMIT,
+        "Memory that Redis may use: its maxmemory, else MEMORY_BUDGET, else that of its machine.",
+    ),
+    (
+        MALFORMED,
+        "Entries that were none of ours, skipped since the first start.",
+    ),
+    (OPERATIONS, "Bulk operations under way."),
+    (PAUSED, "1 where a queue is paused."),
+    (
+        PARKED,
+        "Tasks that wait for a worker that knows their type.",
+    ),
+    (
+        VERIFY_DIFFERENCES,
+        "Differences that the latest `taskweir verify` found.",
+    ),
+    (
+        VERIFY_TIME,
+        "When the latest `taskweir verify` ended, seconds since the epoch.",
+    ),
 ];
+
+/// What a gauge about the system tells.
+pub(crate) fn help(name: &str) -> &'static str {
+    let found = HELP.iter().find(|(known, _)| *known == name);
+    found.map_or("", |(_, help)| help)
+}

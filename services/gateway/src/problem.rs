@@ -240,6 +240,14 @@ impl ApiError {
         )))
     }
 
+    pub(crate) fn crowded(queue: &str) -> Self {
+        let detail = format!("queue {queue} would be one more than MAX_QUEUES allows");
+        Self::TooMany(ProblemJson::new(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            detail,
+        )))
+    }
+
     /// What was asked about is older than what retention has left.
     pub(crate) fn trimmed(base: Position) -> Self {
         let since = taskweir_domain::format_ms(base.ms);

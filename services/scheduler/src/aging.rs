@@ -56,13 +56,8 @@ pub(crate) async fn run(
 impl Aging {
     /// Looks at some queues and removes what is old there; gives how many that were.
     async fn turn(&mut self) -> Result<usize, StoreError> {
-        let known = self.partition.queue_flags().await?.known;
         let after = self.after.take();
-        let queues: Vec<QueueName> = known
-            .into_iter()
-            .filter(|queue| after.as_ref().is_none_or(|after| queue > after))
-            .take(QUEUES)
-            .collect();
+        let queues = self.partition.queues_after(after.as_ref(), QUEUES).await?;
         let before_ms = self.partition.server_time_ms().await?;
         let before_ms = before_ms.saturating_sub(self.keep_ms);
         let old = self

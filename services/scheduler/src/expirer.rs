@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use taskweir_runtime::Feeder;
+use taskweir_store::labels::label;
 use taskweir_store::{ExpireOutcome, MAX_BATCH, Partition, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ async fn sweep(partition: &Partition) -> Result<bool, StoreError> {
     for (task, outcome) in expiring.iter().zip(outcomes) {
         if let (ExpireOutcome::Done, Some(record)) = (outcome, &task.record) {
             let (queue, task_type) = (&record.task.queue, &record.task.task_type);
-            metrics::counter!(EXPIRIES, "queue" => queue.to_string(), "type" => task_type.to_string()).increment(1);
+            metrics::counter!(EXPIRIES, "queue" => label(queue).into_owned(), "type" => label(task_type).into_owned()).increment(1);
             tracing::info!(task.id = %task.id, task.type = %task_type, queue = %queue, "expired: not started in time");
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use taskweir_domain::{Command, Event, Fence, LossSeen, Phase, QueueName, TaskId, decide};
 use taskweir_runtime::Feeder;
+use taskweir_store::labels::label;
 use taskweir_store::{
     Loss, MAX_BATCH, Partition, ReclaimOutcome, Record, SeenWorker, SilentEntry, Store, StoreError,
     StreamSet,
@@ -21,6 +22,9 @@ const MAX_PERIOD: Duration = Duration::from_secs(1);
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 /// A worker silent for longer than this, and than four of its leases, is forgotten.
 const FORGET_AFTER_MS: u64 = 60_000;
+
+/// Queues that no active worker names and that are looked at in one round: there may be thousands.
+const QUEUES: usize = 200;
 
 /// A good round.
 struct Good {
@@ -41,6 +45,8 @@ struct Janitor {
     trusted_since: Instant,
     last_good: Option<Good>,
     run_id: String,
+    /// The queue that the latest round ended with; `None` begins with the first.
+    after: Option<QueueName>,
 }
 
 pub(crate) async fn run(
@@ -57,6 +63,7 @@ pub(crate) async fn run(
         trusted_since: Instant::now(),
         last_good: None,
         run_id: String::new(),
+        after: None,
     };
     let mut period = MIN_PERIOD;
     while wait(period, &stop).await {
@@ -83,8 +90,13 @@ impl Janitor {
         let shortest = shortest.min().unwrap_or(own_ms).min(own_ms);
         self.check_trust(Duration::from_millis(shortest), looked, now_ms)
             .await?;
-        let flags = self.partition.queue_flags().await?;
-        let mut queues: Vec<QueueName> = flags.known.into_iter().collect();
+        // Those that somebody takes from, and by turns the others: a worker's entry may be gone before what it held.
+        let page = self
+            .partition
+            .queues_after(self.after.as_ref(), QUEUES)
+            .await?;
+        self.after = page.last().filter(|_| page.len() == QUEUES).cloned();
+        let mut queues = page;
         for worker in &workers {
             let named = worker
                 .info
@@ -239,8 +251,8 @@ fn tell(streams: &StreamSet, loss: &Loss, outcome: ReclaimOutcome) {
                 }
                 _ => {
                     let place = streams.get(loss.stream);
-                    metrics::counter!(REDELIVERIES, "queue" => place.queue.to_string(),
-                        "type" => task.task_type.to_string(), "priority" => place.priority.as_str())
+                    metrics::counter!(REDELIVERIES, "queue" => label(&place.queue).into_owned(),
+                        "type" => label(&task.task_type).into_owned(), "priority" => place.priority.as_str())
                     .increment(1);
                     tracing::info!(task.id = %loss.id, task.type = %task.task_type, attempt = task.attempt, worker,
                         reason = "lease expired", "🔄 REQUEUED");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use taskweir_runtime::Feeder;
+use taskweir_store::labels::label;
 use taskweir_store::{MAX_BATCH, Partition, PromoteOutcome, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +47,7 @@ async fn turn(partition: &Partition, readiness: &Feeder) -> Result<(), StoreErro
         match outcome {
             PromoteOutcome::Done => {
                 if let Some((queue, priority)) = &promotion.place {
-                    metrics::counter!(PROMOTIONS, "queue" => queue.to_string(), "priority" => priority.as_str())
+                    metrics::counter!(PROMOTIONS, "queue" => label(queue).into_owned(), "priority" => priority.as_str())
                         .increment(1);
                 }
                 tracing::debug!(task.id = %promotion.id, "its time has come");

@@ -181,12 +181,15 @@ pub enum ClientCommand {
         #[arg(long)]
         times: Option<u64>,
     },
-    /// Show every queue, pause or resume one.
+    /// Show the queues, pause or resume one.
     #[command(after_help = help::CLIENT)]
     Queues {
-        /// What to do; shows every queue where absent.
+        /// What to do; shows the queues where absent.
         #[command(subcommand)]
         action: Option<QueueAction>,
+        /// How many, and from where on.
+        #[command(flatten)]
+        page: Page,
     },
     /// Show every worker.
     #[command(after_help = help::CLIENT)]

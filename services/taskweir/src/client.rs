@@ -52,15 +52,20 @@ pub async fn run(command: ClientCommand, json: bool) -> anyhow::Result<()> {
         ClientCommand::List(list) => (client.tasks(&query(list)?).await?, table::tasks),
         ClientCommand::History { id } => (client.history(&id).await?, table::history),
         ClientCommand::Dlq { action } => dlq(&client, *action).await?,
-        ClientCommand::Queues { action: None } => (client.queues().await?, table::queues),
+        ClientCommand::Queues { action: None, page } => {
+            let query: Vec<_> = present(page.into_fields()).collect();
+            (client.queues(&query).await?, table::queues)
+        }
         ClientCommand::Queues {
             action: Some(QueueAction::Pause { queue, reason }),
+            ..
         } => {
             let answer = client.pause(&queue, true, reason.as_deref()).await?;
             (answer, table::queue)
         }
         ClientCommand::Queues {
             action: Some(QueueAction::Resume { queue, reason }),
+            ..
         } => {
             let answer = client.pause(&queue, false, reason.as_deref()).await?;
             (answer, table::queue)

@@ -70,6 +70,7 @@ macro_rules! submit {
   MAX_DELIVERIES            crashes of workers that a task survives [5]
   MAX_PAYLOAD               longest payload [256KiB]
   MAX_QUEUE_LENGTH          most ready and parked tasks of a queue [0, any]
+  MAX_QUEUES                most queues [0, any]
   MEMORY_BUDGET             memory of Redis at which submits are refused, such as 2GiB [none]
   DURABILITY                what a submit waits for: aof, fsync, replicas:N, fsync+replicas:N [aof]"
     };
@@ -158,7 +159,7 @@ pub const WORKER: &str = environment!(
     lease!(),
     redact!(),
     retention!(),
-    "  DURABILITY, MAX_QUEUE_LENGTH and MEMORY_BUDGET are of submits: checked, and of no effect here",
+    "  DURABILITY, MAX_QUEUES, MAX_QUEUE_LENGTH and MEMORY_BUDGET are of submits: checked, and of no effect here",
     admin!()
 );
 pub const PROJECTOR: &str = environment!(redis!(), traces!(), admin!());
@@ -169,7 +170,7 @@ pub const SCHEDULER: &str = environment!(
     retention!(),
     dead!(),
     "  MEMORY_BUDGET             from nine tenths of it on, history goes before RETENTION [none]",
-    "  DURABILITY and MAX_QUEUE_LENGTH are of submits: checked, and of no effect here",
+    "  DURABILITY, MAX_QUEUES and MAX_QUEUE_LENGTH are of submits: checked, and of no effect here",
     admin!()
 );
 pub const CLIENT: &str = environment!(

@@ -1,6 +1,6 @@
 -- pause: sets or clears the pause flag of queues. Partition 0 decides and its event's position is
 -- the epoch; the other partitions take only a higher epoch, so that they end as partition 0 did.
--- KEYS  log, meta
+-- KEYS  log, meta, queues
 -- ARGV  per queue: queue, 'QueuePaused.1' | 'QueueResumed.1', nonce, epoch ('' on partition 0), body
 -- Returns per queue: {'done' | 'repeated' | 'unchanged' (it is so already), epoch}
 local log, meta = KEYS[1], KEYS[2]
@@ -33,7 +33,8 @@ while ARGV[a + 1] do
       end
     end
     redis.call('HSET', meta, 'epoch:' .. queue, epoch, 'version:' .. queue, version, 'last:' .. queue, position,
-      'nonce:' .. queue, nonce, 'queue:' .. queue, '1')
+      'nonce:' .. queue, nonce)
+    redis.call('ZADD', KEYS[3], 0, queue)
     if wanted then redis.call('HSET', meta, 'pause:' .. queue, epoch) else redis.call('HDEL', meta, 'pause:' .. queue) end
     out[#out + 1] = {'done', epoch}
   end

@@ -63,7 +63,9 @@ local function parked_in(meta, queue)
   return math.max(0, tonumber(redis.call('HGET', meta, 'parked:' .. queue) or 0))
 end
 local function count_parked(meta, queue, by)
-  if by ~= 0 then redis.call('HINCRBY', meta, 'parked:' .. queue, by) end
+  if by ~= 0 and redis.call('HINCRBY', meta, 'parked:' .. queue, by) <= 0 then
+    redis.call('HDEL', meta, 'parked:' .. queue)
+  end
 end
 -- Frees a unique key, if this task holds it. A task without one passes its record's key.
 local function free_unique(unique, record, id)
@@ -76,7 +78,10 @@ local function write_views(keys, a)
   local commands = {Z = 'ZADD', z = 'ZREM', H = 'HSET', h = 'HDEL', I = 'HINCRBY', R = 'ZREMRANGEBYLEX'}
   while ARGV[a] do
     local count = tonumber(ARGV[a + 2])
-    redis.call(commands[ARGV[a]], KEYS[keys + ARGV[a + 1]], unpack(ARGV, a + 3, a + 2 + count))
+    local key = KEYS[keys + ARGV[a + 1]]
+    local now = redis.call(commands[ARGV[a]], key, unpack(ARGV, a + 3, a + 2 + count))
+    -- A count of nothing is no count: names that are no more leave nothing behind.
+    if ARGV[a] == 'I' and now == 0 then redis.call('HDEL', key, ARGV[a + 3]) end
     a = a + 3 + count
   end
 end

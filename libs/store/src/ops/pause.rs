@@ -40,8 +40,9 @@ impl Partition {
             return Ok(Vec::new());
         }
         let reply = self
-            .eval(Script::Pause, 2, |cmd| {
+            .eval(Script::Pause, 3, |cmd| {
                 cmd.arg(self.keys.log()).arg(self.keys.meta());
+                cmd.arg(self.keys.queues());
                 for pause in batch {
                     let Ask { actor, reason } = pause.ask.clone();
                     let event: Event = if pause.paused {

@@ -1,7 +1,8 @@
-use redis::Value;
-use taskweir_domain::{Holder, TaskId};
+use std::collections::BTreeSet;
 
-use crate::queues::QueueFlags;
+use redis::Value;
+use taskweir_domain::{Holder, QueueName, TaskId};
+
 use crate::reply::Reader;
 use crate::scripts::Script;
 use crate::{Partition, StoreError, WorkerInfo};
@@ -11,17 +12,18 @@ use crate::{Partition, StoreError, WorkerInfo};
 pub struct Presence {
     /// Tasks to cancel, as they were told; name them in the next call once handled.
     pub signals: Vec<String>,
-    /// Queues and their pause flags.
-    pub queues: QueueFlags,
+    /// Those of its queues that are paused.
+    pub paused: BTreeSet<QueueName>,
 }
 
 impl Presence {
     pub(crate) fn read(reply: Value) -> Result<Self, StoreError> {
         let reader = Reader("presence");
-        let [signals, meta] = reader.tuple::<2>(reply)?;
+        let [signals, paused] = reader.tuple::<2>(reply)?;
+        let paused = reader.texts(paused)?;
         Ok(Self {
             signals: reader.texts(signals)?,
-            queues: QueueFlags::read(&reader.pairs(meta)?),
+            paused: paused.iter().filter_map(|name| name.parse().ok()).collect(),
         })
     }
 
@@ -50,7 +52,8 @@ impl Partition {
             .eval(Script::Presence, 4, |cmd| {
                 cmd.arg(self.keys.log()).arg(self.keys.workers());
                 cmd.arg(self.keys.signal(worker)).arg(self.keys.meta());
-                cmd.arg(worker).arg(&text).arg(handled);
+                cmd.arg(worker).arg(&text);
+                cmd.arg(info.queues.len()).arg(&info.queues).arg(handled);
             })
             .await?;
         Presence::read(reply)

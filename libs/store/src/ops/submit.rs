@@ -62,6 +62,8 @@ pub enum SubmitOutcome {
     Full,
     /// Redis uses as much memory as submits may fill.
     OverBudget,
+    /// There are as many queues as may be, and it would begin one more.
+    Crowded,
 }
 
 /// What an idempotency key of another partition says.
@@ -137,6 +139,7 @@ pub(crate) fn read_outcomes(reply: Value) -> Result<Vec<SubmitOutcome>, StoreErr
             "duplicate" => SubmitOutcome::Duplicate(reader.id(rest)?),
             "full" => SubmitOutcome::Full,
             "over" => SubmitOutcome::OverBudget,
+            "crowded" => SubmitOutcome::Crowded,
             other => return Err(reader.error(format!("unknown answer {other:?}"))),
         })
     };
@@ -158,7 +161,7 @@ impl Partition {
             .map(|submission| prepare(&mut queues, &submission.spec))
             .collect();
         let streams = StreamSet::of_queues(&self.keys, &queues);
-        let keys = 5 + streams.len() + 4 * batch.len();
+        let keys = 6 + streams.len() + 4 * batch.len();
         let over_budget = self.is_over_budget().await;
         let reply = self
             .eval_durably(Script::Submit, keys, |cmd| {
@@ -167,6 +170,7 @@ impl Partition {
                     .arg(self.keys.tick());
                 cmd.arg(self.keys.meta())
                     .arg(self.keys.expiry())
+                    .arg(self.keys.queues())
                     .arg(streams.keys());
                 for (
                     Submission {
@@ -191,6 +195,7 @@ impl Partition {
                 } else {
                     cmd.arg(most);
                 }
+                cmd.arg(self.limits.max_queues);
                 for queue in &queues {
                     cmd.arg(queue.as_str());
                 }

@@ -18,6 +18,8 @@ use crate::{layout, url};
 const RECENT: usize = 10;
 const DEAD: usize = 5;
 const HOUR: u64 = 60;
+/// Queues that are shown: those whose work waits longest.
+const QUEUES: usize = 25;
 
 fn oldest(name: &str, queue: &QueueOverview, now_ms: u64) -> Markup {
     let ready: u64 = queue.depths.values().map(|depth| depth.ready).sum();
@@ -95,6 +97,10 @@ pub(crate) async fn overview_page(
     let failing = per_minute(&past, |totals| {
         totals.of_event(EventType::AttemptFailed) + totals.of_event(EventType::DeadLettered)
     });
+    // Those whose work waits longest, and a few of the others.
+    let mut waiting: Vec<_> = queues.iter().collect();
+    waiting.sort_by_key(|(name, queue)| (queue.oldest_ms().unwrap_or(u64::MAX), *name));
+    waiting.truncate(QUEUES);
     let body = html! {
         @if active == 0 {
             div.card.trouble role="alert" { "No worker is active: nothing is being run." }
@@ -116,7 +122,7 @@ pub(crate) async fn overview_page(
                         th scope="col" { "Queue" } th.num scope="col" { "High" } th.num scope="col" { "Normal" }
                         th.num scope="col" { "Low" } th.num scope="col" { "Running" } th.num scope="col" { "Oldest ready" }
                     } }
-                    tbody { @for (name, queue) in &queues { (oldest(name, queue, now_ms)) } }
+                    tbody { @for (name, queue) in waiting { (oldest(name, queue, now_ms)) } }
                 }
             }
         }

@@ -1,9 +1,10 @@
 //! Where does work wait?
 
 use maud::{Markup, html};
-use poem::web::Data;
+use poem::web::{Data, Query};
 use poem::{Response, handler};
-use taskweir_domain::{EventType, Priority, Status};
+use serde::Deserialize;
+use taskweir_domain::{EventType, Priority, QueueName, Status};
 use taskweir_runtime::access::Role;
 use taskweir_store::{QueueOverview, Totals};
 
@@ -84,14 +85,30 @@ fn row(
     }
 }
 
+/// Queues of a page.
+const SHOWN: usize = 100;
+
+/// Where the page begins.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct At {
+    cursor: String,
+}
+
 #[handler]
 pub(crate) async fn queues_page(
     Data(state): Data<&State>,
     Data(visitor): Data<&Visitor>,
+    Query(at): Query<At>,
 ) -> poem::Result<Response> {
     let store = &state.store;
     let totals = store.totals().await.map_err(failed)?;
-    let queues = store.queues(&totals).await.map_err(failed)?;
+    let after = at.cursor.parse::<QueueName>().ok();
+    let names = store.queue_names(after.as_ref(), SHOWN + 1).await;
+    let mut names = names.map_err(failed)?;
+    let next = (names.len() > SHOWN).then(|| names.pop_last()).flatten();
+    let next = next.and(names.last().cloned());
+    let queues = store.queues_named(&totals, &names).await.map_err(failed)?;
     let past = store.past(MINUTES).await.map_err(failed)?;
     let now_ms = store.server_time_ms().await.map_err(failed)?;
     let body = html! {
@@ -112,6 +129,9 @@ pub(crate) async fn queues_page(
                     tbody { @for (name, queue) in &queues { (row(visitor, name, queue, &past, now_ms)) } }
                 }
             }
+        }
+        @if let Some(next) = &next {
+            p { a.button.quiet href=(url::with_query(url::QUEUES, &[("cursor", Some(next.as_str()))])) { "More queues" } }
         }
     };
     Ok(layout::page(visitor, "Queues", url::QUEUES, true, &body))

@@ -66,7 +66,7 @@ pub(crate) async fn system_page(
     let mut rows = Vec::new();
     for (partition, lag) in store.partitions().iter().zip(&lags) {
         let (_, length) = partition.log_end().await.map_err(failed)?;
-        let base = partition.base_head().await.map_err(failed)?.position;
+        let base = partition.base_position().await.map_err(failed)?;
         let size = sizes.iter().find(|(index, _)| *index == lag.partition);
         rows.push((lag, length, base, size.map_or(0, |(_, size)| size.log)));
     }

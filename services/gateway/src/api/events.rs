@@ -209,7 +209,7 @@ impl Events {
         let from = from.transpose()?;
         if let Some(from) = &from {
             for (at, partition) in from.iter().zip(store.partitions()) {
-                let base = partition.base_head().await?.position;
+                let base = partition.base_position().await?;
                 // Nothing to be missed where nothing was cut since.
                 if *at < base {
                     return Err(ApiError::trimmed(base));

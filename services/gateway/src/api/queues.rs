@@ -1,6 +1,6 @@
 //! Where work waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
@@ -11,7 +11,7 @@ use taskweir_runtime::access::Caller;
 use taskweir_store::{QueueOverview, Totals};
 
 use super::Tag;
-use super::tasks::await_position;
+use super::tasks::{await_position, page_limit};
 use crate::body::Reason;
 use crate::instant::Instant;
 use crate::problem::ApiError;
@@ -59,12 +59,18 @@ struct Queue {
     rates: Option<Rates>,
 }
 
-/// All queues.
+/// A page of queues.
 #[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
 struct QueueList {
     /// The queues by name.
     queues: Vec<Queue>,
+    /// Give it back as `cursor` for the next page; absent at the end.
+    cursor: Option<String>,
 }
+
+/// Queues of a page, where nobody asks for more or fewer.
+const DEFAULT_LIMIT: usize = 100;
 
 impl Queue {
     fn of(name: &str, overview: &QueueOverview, now_ms: u64) -> Self {
@@ -130,29 +136,56 @@ impl Queue {
     }
 }
 
-async fn all(state: &State) -> Result<Vec<Queue>, ApiError> {
+/// These queues, of those that there are.
+async fn named(state: &State, names: &BTreeSet<QueueName>) -> Result<Vec<Queue>, ApiError> {
     let totals = state.store.totals().await?;
     let now_ms = state.store.server_time_ms().await?;
-    let queues = state.store.queues(&totals).await?;
+    let queues = state.store.queues_named(&totals, names).await?;
     Ok(queues
         .iter()
         .map(|(name, overview)| Queue::of(name, overview, now_ms))
         .collect())
 }
 
+/// One queue, where there is one of this name.
+async fn one(state: &State, name: &str) -> Result<Option<Queue>, ApiError> {
+    let Ok(name) = name.parse::<QueueName>() else {
+        return Ok(None);
+    };
+    Ok(named(state, &BTreeSet::from([name])).await?.pop())
+}
+
 #[OpenApi(tag = "Tag::Queues")]
 impl Queues {
-    /// See every queue
+    /// See the queues, by name
     #[oai(path = "/queues", method = "get", operation_id = "list_queues")]
     async fn list(
         &self,
         Data(state): Data<&State>,
+        /// Queues per page, 1 to 500; 100 where absent.
+        Query(limit): Query<Option<u64>>,
+        /// The cursor of the page before.
+        Query(cursor): Query<Option<String>>,
         /// Wait up to a second for the views to come here.
         Query(min_position): Query<Option<String>>,
     ) -> Result<Json<QueueList>, ApiError> {
         await_position(&state.store, min_position.as_deref()).await?;
+        let limit = page_limit(limit, DEFAULT_LIMIT)?;
+        let after: Option<QueueName> = cursor
+            .map(|cursor| {
+                let wrong = |_| ApiError::field("cursor", "must be one that an answer gave");
+                cursor.parse().map_err(wrong)
+            })
+            .transpose()?;
+        let mut names = state.store.queue_names(after.as_ref(), limit + 1).await?;
+        let more = names.len() > limit;
+        if more {
+            names.pop_last();
+        }
+        let cursor = names.last().filter(|_| more).map(ToString::to_string);
         Ok(Json(QueueList {
-            queues: all(state).await?,
+            queues: named(state, &names).await?,
+            cursor,
         }))
     }
 
@@ -176,10 +209,7 @@ impl Queues {
                 ApiError::not_found(format!("nothing was known of a queue {queue:?} then"))
             });
         }
-        let found = all(state)
-            .await?
-            .into_iter()
-            .find(|known| known.name == queue);
+        let found = one(state, &queue).await?;
         found.map(Json).ok_or_else(|| {
             ApiError::not_found(format!("no task was ever submitted to a queue {queue:?}"))
         })
@@ -233,11 +263,8 @@ async fn set(
     })?;
     let ask = Ask::new(Actor(caller.name.clone()), reason.0);
     state.store.pause(&name, paused, ask).await?;
-    let found = all(state)
+    one(state, queue)
         .await?
-        .into_iter()
-        .find(|known| known.name == queue);
-    found
         .map(Json)
         .ok_or_else(|| ApiError::not_found(format!("there is no queue {queue:?}")))
 }

@@ -294,6 +294,7 @@ async fn submit(
         }
         SubmitOutcome::Full => return Err(ApiError::full(&queue)),
         SubmitOutcome::OverBudget => return Err(ApiError::over_budget()),
+        SubmitOutcome::Crowded => return Err(ApiError::crowded(&queue)),
     };
     let accepted = Accepted {
         id: id.to_string(),

@@ -124,17 +124,21 @@ impl FilterParams {
     }
 }
 
+/// How long a page is.
+pub(crate) fn page_limit(limit: Option<u64>, usual: usize) -> Result<usize, ApiError> {
+    let Some(limit) = limit else { return Ok(usual) };
+    usize::try_from(limit)
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .ok_or_else(|| ApiError::field("limit", format!("must be from 1 to {MAX_LIMIT}")))
+}
+
 /// Where a page begins and how long it is.
 pub(crate) fn page(
     limit: Option<u64>,
     cursor: Option<&str>,
 ) -> Result<(usize, Option<&str>), ApiError> {
-    let limit = limit.unwrap_or(DEFAULT_LIMIT as u64);
-    let fits = usize::try_from(limit)
-        .ok()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    let limit =
-        fits.ok_or_else(|| ApiError::field("limit", format!("must be from 1 to {MAX_LIMIT}")))?;
+    let limit = page_limit(limit, DEFAULT_LIMIT)?;
     // An id, or among the dead letters a time before it.
     let is_cursor = |text: &str| {
         let (ms, id) = text.split_once(':').unwrap_or(("0", text));

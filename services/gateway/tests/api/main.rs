@@ -10,6 +10,7 @@ mod feed;
 mod instants;
 mod keys;
 mod lists;
+mod names;
 mod operations;
 mod passage;
 mod refusals;

@@ -46,7 +46,7 @@ impl Which {
 /// A page of a list.
 #[derive(Debug, Args)]
 pub struct Page {
-    /// Tasks at most, 1 to 500.
+    /// At most so many, 1 to 500.
     #[arg(long)]
     pub limit: Option<u32>,
     /// The cursor of the page before.

@@ -98,8 +98,13 @@ pub fn tasks(answer: &Answer) {
             ("Error", "/error/message"),
         ],
     );
+    more(answer);
+}
+
+/// How to see the next page, where there is one.
+fn more(answer: &Answer) {
     if let Some(cursor) = answer["cursor"].as_str() {
-        say(&format!("more: --cursor {}\n", printable(cursor)));
+        say(&format!("more: --cursor {}\n", printable_line(cursor)));
     }
 }
 
@@ -199,6 +204,7 @@ pub fn queues(answer: &Answer) {
             ("Oldest (s)", "/oldest_ready_age_seconds"),
         ],
     );
+    more(answer);
 }
 
 pub fn workers(answer: &Answer) {

@@ -67,7 +67,7 @@ pub async fn system(
     let mut looks = 0;
     loop {
         let (stats, queues, workers) =
-            tokio::try_join!(client.stats(&[]), client.queues(), client.workers())?;
+            tokio::try_join!(client.stats(&[]), client.queues(&[]), client.workers())?;
         if json {
             say_json(&format!(
                 r#"{{"stats":{},"queues":{},"workers":{}}}"#,

@@ -215,7 +215,7 @@ async fn refusals_are_json_where_answers_are_and_say_what_helps() {
 }
 
 /// Every variable that can be set to what it does not take, so.
-const NONSENSE: [(&str, &str); 40] = [
+const NONSENSE: [(&str, &str); 41] = [
     ("REDIS_URL", "nowhere"),
     ("TASKWEIR_PREFIX", "a b"),
     ("PARTITIONS", "many"),
@@ -244,6 +244,7 @@ const NONSENSE: [(&str, &str); 40] = [
     ("RETENTION", "x"),
     ("DLQ_RETENTION", "x"),
     ("MAX_QUEUE_LENGTH", "x"),
+    ("MAX_QUEUES", "x"),
     ("MEMORY_BUDGET", "x"),
     ("DURABILITY", "x"),
     ("REDACT_FIELDS", "."),
