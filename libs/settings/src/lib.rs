@@ -7,7 +7,7 @@ use taskweir_store::{Durability, Limits, MigrateOptions, RedisSettings};
 
 pub use taskweir_env::{Env, EnvError};
 
-/// Reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, and `TASKWEIR_PREFIX`.
+/// Reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, `TASKWEIR_PREFIX` and `TASKWEIR_ALLOW_EVICTION`.
 ///
 /// # Errors
 /// One of them cannot be used.
@@ -37,7 +37,12 @@ pub fn redis(env: &Env) -> Result<RedisSettings, EnvError> {
             format!("redis://{host}:{port}")
         }
     };
-    let settings = RedisSettings { url, prefix };
+    let allow_eviction = env.switch("TASKWEIR_ALLOW_EVICTION")?;
+    let settings = RedisSettings {
+        url,
+        prefix,
+        allow_eviction,
+    };
     // The value may hold a password: it is not shown.
     settings
         .check()

@@ -45,6 +45,8 @@ pub struct RedisSettings {
     pub url: String,
     /// First part of every key.
     pub prefix: String,
+    /// Start although the server may throw keys away when its memory is full.
+    pub allow_eviction: bool,
 }
 
 impl RedisSettings {
@@ -57,6 +59,7 @@ impl RedisSettings {
         Self {
             url: url.into(),
             prefix: Self::PREFIX.to_owned(),
+            allow_eviction: false,
         }
     }
 }
@@ -254,7 +257,12 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        info.refuse_eviction()?;
+        match info.refuse_eviction() {
+            Err(error) if settings.allow_eviction => {
+                tracing::warn!(%error, "TASKWEIR_ALLOW_EVICTION takes that risk");
+            }
+            judged => judged?,
+        }
         info.refuse_blindness(&limits)?;
         warn_of_clocks(&mut connection).await?;
         limits.durability.check(&info)?;

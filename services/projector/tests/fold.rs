@@ -122,6 +122,7 @@ async fn partition(redis: &TestRedis, prefix: &str) -> (Store, Partition) {
     let settings = RedisSettings {
         url: redis.url(),
         prefix: prefix.to_owned(),
+        ..RedisSettings::at("")
     };
     migrate(&settings, MigrateOptions { partitions: 1 })
         .await

@@ -9,6 +9,7 @@ macro_rules! redis {
         "  REDIS_URL                 redis://[user:password@]host:port, or
   REDIS_HOST, REDIS_PORT    [localhost, 6379]
   TASKWEIR_PREFIX           first part of every key [tw]
+  TASKWEIR_ALLOW_EVICTION   1 to start where Redis may throw tasks away [0]
   LOG_FORMAT, RUST_LOG      pretty or json, log filter [pretty, info]"
     };
 }
@@ -112,6 +113,7 @@ pub const DEV: &str = environment!(
     "  REDIS_HOST, REDIS_PORT    the same [none, 6379]",
     "  TASKWEIR_DEV_REDIS_PORT   the port its Redis tries first [6390]",
     "  TASKWEIR_PREFIX           first part of every key [tw]",
+    "  TASKWEIR_ALLOW_EVICTION   1 to start where Redis may throw tasks away [0]",
     "  PARTITIONS                number of partitions, read when the layout is made [1]",
     "  GATEWAY_ADDR              [127.0.0.1:8000]",
     "  DASHBOARD_ADDR            [127.0.0.1:5001]",

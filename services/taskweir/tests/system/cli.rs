@@ -215,9 +215,10 @@ async fn refusals_are_json_where_answers_are_and_say_what_helps() {
 }
 
 /// Every variable that can be set to what it does not take, so.
-const NONSENSE: [(&str, &str); 41] = [
+const NONSENSE: [(&str, &str); 42] = [
     ("REDIS_URL", "nowhere"),
     ("TASKWEIR_PREFIX", "a b"),
+    ("TASKWEIR_ALLOW_EVICTION", "x"),
     ("PARTITIONS", "many"),
     ("TASKWEIR_DEV_REDIS_PORT", "x"),
     ("LOG_FORMAT", "x"),

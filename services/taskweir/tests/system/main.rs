@@ -34,6 +34,7 @@ mod prometheus;
 mod readme;
 mod redaction;
 mod retention;
+mod rights;
 mod tls;
 mod traces;
 mod traffic;
