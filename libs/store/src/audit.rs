@@ -22,8 +22,10 @@ pub type ViewContent = BTreeMap<String, BTreeMap<String, String>>;
 /// A record and where its task stands, read in one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
-    /// The record; `None` where there is none.
+    /// The record; `None` where there is none that can be read.
     pub record: Option<Record>,
+    /// Why there is one that cannot be read.
+    pub unreadable: Option<String>,
     /// In `due`.
     pub due: bool,
     /// In its ready stream.
@@ -153,7 +155,7 @@ impl Partition {
     /// Records of tasks with where they stand, each read in one step. `tasks` say where to look.
     ///
     /// # Errors
-    /// Redis is away, or a record cannot be read.
+    /// Redis is away.
     pub async fn standings(&self, tasks: &[(TaskId, &Task)]) -> Result<Vec<Standing>, StoreError> {
         if tasks.is_empty() {
             return Ok(Vec::new());
@@ -178,8 +180,14 @@ impl Partition {
             .into_iter()
             .map(|answer| {
                 let [record, due, ready, parked, dead] = reader.tuple::<5>(answer)?;
+                // One that cannot be read must not hide the others.
+                let (record, unreadable) = match Record::read(reader.pairs(record)?) {
+                    Ok(record) => (record, None),
+                    Err(error) => (None, Some(error.to_string())),
+                };
                 Ok(Standing {
-                    record: Record::read(reader.pairs(record)?)?,
+                    record,
+                    unreadable,
                     due: reader.number(due)? == 1,
                     ready: reader.number(ready)? == 1,
                     parked: reader.number(parked)? == 1,

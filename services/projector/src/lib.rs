@@ -2,6 +2,7 @@
 //! second instance is harmless: a step from any other place than the checkpoint changes nothing.
 
 mod begin;
+mod difference;
 mod rebuild;
 mod run;
 mod verify;
@@ -11,6 +12,7 @@ use taskweir_store::{Limits, RedisSettings, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use difference::Difference;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use verify::{Report, VerifyError, verify};
 

@@ -10,6 +10,7 @@ use taskweir_store::{
 };
 
 use crate::begin::{BeginError, begin};
+use crate::difference::Difference;
 use crate::verify::{Report, compare_views};
 
 /// Entries per step.
@@ -45,8 +46,8 @@ pub struct Rebuilt {
     pub live: u128,
     /// Digest of the fresh views at the same place of the log.
     pub fresh: u128,
-    /// The first differences between them, in words.
-    pub differences: Vec<String>,
+    /// The first differences between them.
+    pub differences: Vec<Difference>,
     /// All differences.
     pub count: u64,
 }

@@ -9,6 +9,7 @@ use taskweir_store::{
 };
 
 use crate::begin::from_base;
+use crate::difference::{Difference, between};
 
 /// Entries of the log read at once.
 const BATCH: usize = 5_000;
@@ -41,14 +42,14 @@ pub struct Report {
     pub started_twice: u64,
     /// Digest of the views, over all partitions; the fold's is the same where nothing differs.
     pub digest: u128,
-    /// The first differences, in words.
-    pub differences: Vec<String>,
+    /// The first differences.
+    pub differences: Vec<Difference>,
     /// All differences.
     pub count: u64,
 }
 
 impl Report {
-    fn differ(&mut self, what: String) {
+    fn differ(&mut self, what: Difference) {
         self.count += 1;
         if self.differences.len() < MAX_TOLD {
             self.differences.push(what);
@@ -150,10 +151,8 @@ async fn fold(
         let Some(last) = read.last else { break };
         at = last;
         if read.malformed > 0 {
-            report.differ(format!(
-                "{} entries of the log before {last} are no events",
-                read.malformed
-            ));
+            let what = format!("{} entries before {last} are no events", read.malformed);
+            report.differ(Difference::whole("log", what));
         }
         let seen = read
             .entries
@@ -172,7 +171,10 @@ async fn fold(
                         && recorded.event.event_type().may_outlive_its_task()
                         && !tasks.contains_key(&recorded.id) => {}
                 Ok(recorded) => step(&mut tasks, &recorded, report),
-                Err(error) => report.differ(format!("event at {}: {error}", entry.position)),
+                Err(error) => {
+                    let subject = format!("event at {}", entry.position);
+                    report.differ(Difference::whole(subject, error.to_string()));
+                }
             }
         }
     }
@@ -189,7 +191,10 @@ fn step(tasks: &mut BTreeMap<TaskId, Task>, recorded: &Recorded, report: &mut Re
         Ok(task) => {
             tasks.insert(recorded.id, task);
         }
-        Err(error) => report.differ(error.to_string()),
+        Err(error) => {
+            let subject = format!("task {}", recorded.id);
+            report.differ(Difference::whole(subject, error.to_string()));
+        }
     }
 }
 
@@ -207,8 +212,16 @@ pub(crate) fn compare_views(folded: &ViewContent, live: &ViewContent, report: &m
         for field in fields {
             let (by_log, by_view) = (folded.get(field), live.get(field));
             if by_log != by_view {
-                report.differ(format!(
-                    "view {key}, {field}: the log says {by_log:?}, the view {by_view:?}"
+                let shown = |value: Option<&String>| match value.map(String::as_str) {
+                    None => "nothing".to_owned(),
+                    Some("") => "there".to_owned(),
+                    Some(value) => value.to_owned(),
+                };
+                report.differ(Difference::field(
+                    format!("view {key}"),
+                    field,
+                    &shown(by_log),
+                    &shown(by_view),
                 ));
             }
         }
@@ -261,9 +274,8 @@ async fn find_strays(
             if seen && stray.parse().is_ok_and(|id| tasks.contains_key(&id)) {
                 continue;
             }
-            report.differ(format!(
-                "{stray} stands in {place}, of which its task does not know"
-            ));
+            let what = format!("stands in {place}, of which its task does not know");
+            report.differ(Difference::whole(stray, what));
         }
     }
     Ok(())
@@ -276,29 +288,38 @@ async fn compare_record(
     standing: &Standing,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
+    let subject = format!("task {id}");
+    if let Some(why) = &standing.unreadable {
+        let what = format!("its record cannot be read: {why}");
+        report.differ(Difference::whole(subject, what));
+        return Ok(());
+    }
     if !standing.is_right() {
-        report.differ(format!(
-            "task {id} stands in the wrong place for {}: due {}, ready {}, parked {}, dead {}",
-            standing
-                .record
-                .as_ref()
-                .map_or("no record".to_owned(), |record| record
-                    .task
-                    .status()
-                    .to_string()),
-            standing.due,
-            standing.ready,
-            standing.parked,
-            standing.dead
-        ));
+        let status = standing.record.as_ref().map(|record| record.task.status());
+        let status = status.map_or("no record".to_owned(), |status| status.to_string());
+        let places = [
+            ("due", standing.due),
+            ("ready", standing.ready),
+            ("parked", standing.parked),
+            ("dlq", standing.dead),
+        ];
+        let places: Vec<&str> = places
+            .into_iter()
+            .filter_map(|(place, stands)| stands.then_some(place))
+            .collect();
+        let places = if places.is_empty() {
+            "nowhere".to_owned()
+        } else {
+            format!("in {}", places.join(" and "))
+        };
+        let what = format!("stands {places}, which is wrong for {status}");
+        report.differ(Difference::whole(subject.clone(), what));
     }
     let Some(record) = &standing.record else {
         // Ended tasks lose their record in time; others must not.
         if !folded.status().is_final() {
-            report.differ(format!(
-                "task {id} is {} by the log and has no record",
-                folded.status()
-            ));
+            let what = format!("is {} by the log and has no record", folded.status());
+            report.differ(Difference::whole(subject, what));
         }
         return Ok(());
     };
@@ -311,14 +332,17 @@ async fn compare_record(
             .remove(0);
         match TaskDetail::fold_from(history.base.clone(), &history.decoded()) {
             Ok(Some(detail)) => by_log = detail.task,
-            _ => report.differ(format!("task {id}: its latest events are not lawful")),
+            _ => {
+                let what = "its latest events are not lawful";
+                report.differ(Difference::whole(subject.clone(), what));
+            }
         }
     }
     if by_log != record.task {
-        report.differ(format!(
-            "task {id}: the log says {by_log:?}, its record {:?}",
-            record.task
-        ));
+        let fields = |task: &Task| serde_json::to_value(task).unwrap_or_default();
+        for (field, log, found) in between(&fields(&by_log), &fields(&record.task)) {
+            report.differ(Difference::field(subject.clone(), field, &log, &found));
+        }
     }
     Ok(())
 }

@@ -27,7 +27,10 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
         rebuilt.events, rebuilt.live, rebuilt.fresh
     ));
     for difference in &rebuilt.differences {
-        say(&format!("differed: {}\n", printable_line(difference)));
+        say(&format!(
+            "differed: {}\n",
+            printable_line(&difference.to_string())
+        ));
     }
     say(match rebuilt.count {
         0 => "the live views were right\n",

@@ -39,7 +39,10 @@ pub async fn run(json: bool) -> anyhow::Result<()> {
             report.events, report.tasks, report.started_twice, report.digest
         ));
         for difference in &report.differences {
-            say(&format!("differs: {}\n", printable_line(difference)));
+            say(&format!(
+                "differs: {}\n",
+                printable_line(&difference.to_string())
+            ));
         }
     }
     if !report.is_clean() {

@@ -67,7 +67,7 @@ pub async fn audit(store: &Store) -> Audit {
         assert_eq!(listed as u64, folded, "index of {status}");
     }
     let report = taskweir_projector::verify(store).await.unwrap();
-    assert_eq!(report.differences, Vec::<String>::new(), "views = fold");
+    assert_eq!(report.differences, [], "views = fold");
     assert_eq!(report.tasks, audit.tasks as u64);
     assert_eq!(report.by_status, audit.by_status);
     audit

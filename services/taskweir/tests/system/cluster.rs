@@ -134,7 +134,7 @@ impl System {
             rest.expect("it comes to rest");
         }
         let report = taskweir_projector::verify(&self.store).await.unwrap();
-        assert_eq!(report.differences, [] as [String; 0]);
+        assert_eq!(report.differences, []);
         let stats = self.get("/stats").await.unwrap();
         assert_eq!(stats["ledger"]["balanced"], true);
         let mut evidence = Evidence::of_cluster(servers).await.unwrap();

@@ -76,7 +76,7 @@ async fn load(fleet: &Fleet) -> Seen {
         }
         if round.is_multiple_of(20) {
             let report = taskweir_projector::verify(&fleet.store).await.unwrap();
-            assert_eq!(report.differences, Vec::<String>::new());
+            assert_eq!(report.differences, []);
             let ledger = fleet.get("/stats").await["ledger"].clone();
             assert_eq!(ledger["balanced"], true, "{ledger}");
             seen.verified += 1;
@@ -164,7 +164,7 @@ async fn a_short_retention_keeps_memory_flat_and_every_proof_holds() {
     );
     cut_whole(&fleet).await;
     let report = taskweir_projector::verify(&fleet.store).await.unwrap();
-    assert_eq!(report.differences, Vec::<String>::new());
+    assert_eq!(report.differences, []);
     assert_eq!(report.tasks, 1);
 }
 
@@ -188,7 +188,7 @@ async fn views_come_back_from_a_base() {
     .await;
     cut_whole(&fleet).await;
     let report = taskweir_projector::verify(&fleet.store).await.unwrap();
-    assert_eq!(report.differences, Vec::<String>::new());
+    assert_eq!(report.differences, []);
     assert_eq!((report.events, report.tasks), (0, 40));
     let answers = async || {
         let mut answers = vec![fleet.get("/stats").await["totals"].clone()];
@@ -331,7 +331,7 @@ async fn with_memory_full_due_tasks_run_and_the_views_follow() {
     let totals = fleet.get("/stats").await["totals"].clone();
     assert_eq!(totals["completed"], 21, "{totals}");
     let report = taskweir_projector::verify(&fleet.store).await.unwrap();
-    assert_eq!(report.differences, Vec::<String>::new());
+    assert_eq!(report.differences, []);
 }
 
 #[tokio::test]

@@ -38,8 +38,9 @@ fn damage(fleet: &Fleet, change: &[&str], repair: &[&str], told: &[&str]) {
     let differences = report["differences"].as_array().unwrap();
     assert_eq!(differences.len(), 1, "{change:?}: {differences:?}");
     for part in told {
-        let difference = differences[0].as_str().unwrap();
+        let difference = differences[0].to_string();
         assert!(difference.contains(part), "{difference} names {part}");
+        assert!(difference.len() < 500, "{difference}");
     }
     by_hand(fleet, repair);
     assert_eq!(verify(fleet).0, 0, "repaired after {change:?}");
@@ -77,7 +78,7 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         &fleet,
         &["HSET", &record, "a", "9"],
         &["HSET", &record, "a", "1"],
-        &[&id, "attempt: 9"],
+        &[&id, "\"found\":\"9\"", "\"what\":\"attempt\""],
     );
     let due = keys_of(&delayed).due();
     let score = fleet.redis.cli(&["ZSCORE", &due, &delayed]);
@@ -85,14 +86,14 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
         &fleet,
         &["ZREM", &due, &delayed],
         &["ZADD", &due, &score, &delayed],
-        &[&delayed, "due false"],
+        &[&delayed, "stands nowhere"],
     );
     let due = keys_of(&id).due();
     damage(
         &fleet,
         &["ZADD", &due, FAR, &id],
         &["ZREM", &due, &id],
-        &[&id, "due true"],
+        &[&id, "stands in due"],
     );
     let index = keys_of(&delayed).index(Status::Scheduled, "default", "echo");
     damage(
@@ -116,7 +117,7 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
     let entry = fleet.redis.cli(&entry);
     let (code, report) = verify(&fleet);
     assert_eq!((code, &report["difference_count"]), (1, &json!(1)));
-    let told = report["differences"][0].as_str().unwrap();
+    let told = report["differences"][0].to_string();
     assert!(
         told.contains(&id) && told.contains("ready:default:high"),
         "{told}"
@@ -143,7 +144,7 @@ async fn verify_finds_and_names_each_damage_done_by_hand() {
     let told = report["differences"].to_string();
     assert_eq!(code, 1);
     assert!(
-        told.contains(&waiting) && told.contains("ready false"),
+        told.contains(&waiting) && told.contains("stands nowhere, which is wrong for pending"),
         "{told}"
     );
     assert!(
@@ -279,4 +280,49 @@ async fn verify_is_clean_while_traffic_goes_on() {
             "every task answered is in the log"
         );
     }
+}
+
+#[tokio::test]
+async fn records_that_differ_or_cannot_be_read_are_each_named_field_by_field() {
+    let fleet = Fleet::start("10").await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(fleet.submit(&json!({ "type": "echo", "delay": 600 })).await);
+    }
+    fleet.settled(Duration::from_secs(10)).await;
+    let record = |id: &str| {
+        let id: TaskId = id.parse().unwrap();
+        let partition = fleet.store.partition_of(id).unwrap();
+        partition.keys().task(id)
+    };
+    for (id, field, value) in [
+        (&ids[0], "s", "asleep"),
+        (&ids[1], "v", "many"),
+        (&ids[2], "v", "7"),
+    ] {
+        by_hand(&fleet, &["HSET", &record(id), field, value]);
+    }
+    let (code, report) = verify(&fleet);
+    assert_eq!((code, &report["difference_count"]), (1, &json!(3)));
+    let of = |id: &str| {
+        let all = report["differences"].as_array().unwrap();
+        let found = all
+            .iter()
+            .find(|one| one["subject"] == format!("task {id}"));
+        found
+            .unwrap_or_else(|| panic!("{id} is named: {all:?}"))
+            .clone()
+    };
+    for (id, why) in [(&ids[0], "asleep"), (&ids[1], "many")] {
+        let what = of(id)["what"].as_str().unwrap().to_owned();
+        assert!(
+            what.contains("cannot be read") && what.contains(why),
+            "{what}"
+        );
+    }
+    let version = of(&ids[2]);
+    assert_eq!(
+        (&version["what"], &version["log"], &version["found"]),
+        (&json!("version"), &json!("1"), &json!("7"))
+    );
 }
