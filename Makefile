@@ -18,7 +18,7 @@ PARTITIONED := package(=taskweir-store) + package(=taskweir-worker) + package(=t
 
 .PHONY: test
 test: ## install what tests need and run every test
-	@scripts/install-tools.sh redis prometheus chromium axe nextest schemathesis manifests
+	@scripts/install-tools.sh redis nginx prometheus chromium axe nextest schemathesis manifests
 	@scripts/check-manifests.sh
 	@scripts/api-fuzz.sh
 	$(CARGO) test --workspace --doc --quiet
@@ -106,4 +106,4 @@ loadtest: ## submit 100 tasks to the gateway of TASKWEIR_URL and wait for them; 
 
 .PHONY: tools
 tools: ## install what development needs
-	@scripts/install-tools.sh redis wrk prometheus chromium axe nextest schemathesis manifests
+	@scripts/install-tools.sh redis wrk nginx prometheus chromium axe nextest schemathesis manifests

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the named tools where they are missing, and says so first: redis, wrk, chromium, axe,
+# Installs the named tools where they are missing, and says so first: redis, wrk, nginx, chromium, axe,
 # nextest, schemathesis, prometheus, manifests, mdbook, deny.
 set -euo pipefail
 
@@ -49,6 +49,14 @@ for tool in "$@"; do
       fi
       ;;
     wrk) install wrk wrk wrk ;;
+    nginx)
+      # Tests start their own; Debian's stands in a folder of administrators and starts one on port 80.
+      fresh=1; command -v nginx >/dev/null 2>&1 && fresh=0
+      [ -x /usr/sbin/nginx ] || install nginx nginx-light nginx
+      if [ "$fresh" = 1 ] && command -v systemctl >/dev/null 2>&1; then
+        as_root systemctl disable --now nginx >/dev/null 2>&1 || true
+      fi
+      ;;
     prometheus)
       fresh=1; command -v prometheus >/dev/null 2>&1 && fresh=0
       install prometheus prometheus prometheus

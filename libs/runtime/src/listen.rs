@@ -1,5 +1,6 @@
 //! Listening addresses, and the server behind each.
 
+mod base_path;
 mod crowd;
 mod limits;
 mod patience;
@@ -14,6 +15,7 @@ use poem::{Endpoint, EndpointExt, IntoResponse};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use base_path::BasePath;
 pub use limits::ConnectionLimits;
 pub use patience::Patience;
 pub use seats::{Seat, Seats};

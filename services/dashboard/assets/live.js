@@ -13,6 +13,8 @@
     var form = event.target.form;
     if (form && form.dataset.auto) form.requestSubmit();
   });
+  // Where the dashboard is: behind a proxy it may stand below a path.
+  var home = document.currentScript.src.replace(/\/assets\/live\.js.*$/, "");
   var status = document.getElementById("live");
   var button = document.getElementById("live-pause");
   if (!status || !button || !document.body.dataset.live) return;
@@ -113,7 +115,7 @@
     // One that was refused, as while Redis is away, does not try again by itself.
     if (ticks && ticks.readyState === EventSource.CLOSED) ticks = null;
     if (!ticks && !failed) {
-      ticks = new EventSource("/ticks");
+      ticks = new EventSource(home + "/ticks");
       ticks.onmessage = refresh;
     }
   }

@@ -8,7 +8,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, Route, get, post};
 use taskweir_domain::{DraftLimits, Redaction};
 use taskweir_runtime::access::{Doorkeeper, Signer};
-use taskweir_runtime::listen::{Door, HostGuard, ListenAddress, Seats};
+use taskweir_runtime::listen::{BasePath, Door, HostGuard, ListenAddress, Seats};
 use taskweir_runtime::{Env, EnvError, Feeder, door};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,8 @@ pub struct Config {
     pub redaction: Redaction,
     /// Where a trace is looked at, with `{trace_id}` in it, from `TRACE_URL`.
     pub trace_url: Option<String>,
+    /// The path under which a proxy shows it, from `DASHBOARD_BASE_PATH`.
+    pub base_path: BasePath,
     /// Where it listens, from `DASHBOARD_ADDR`.
     pub listen: ListenAddress,
 }
@@ -56,6 +58,7 @@ impl Config {
                 let url = text.starts_with("http://") || text.starts_with("https://");
                 (url && text.contains("{trace_id}")).then(|| Some(text.to_owned()))
             })?,
+            base_path: BasePath::from_env(env, "DASHBOARD_BASE_PATH")?,
             listen: ListenAddress::from_env(env, "DASHBOARD_ADDR", default)?,
         })
     }
@@ -85,7 +88,13 @@ impl Config {
             trace_url: self.trace_url.map(Into::into),
             store,
             submit: self.submit,
-            gate: Gate::new(self.doorkeeper, signer, address.ip().is_loopback()),
+            gate: Gate::new(
+                self.doorkeeper,
+                signer,
+                address.ip().is_loopback(),
+                self.base_path.clone(),
+            ),
+            base_path: self.base_path,
         })
     }
 
@@ -118,6 +127,7 @@ pub(crate) struct State {
     pub(crate) seats: Seats,
     pub(crate) redaction: Redaction,
     trace_url: Option<Arc<str>>,
+    base_path: BasePath,
 }
 
 impl State {
@@ -142,7 +152,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 const REST_OF_FORM: u64 = 64 * 1_024;
 
 fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
-    let gate = state.gate.clone();
+    let (gate, base) = (state.gate.clone(), state.base_path.clone());
     // Each byte of the data is three at most in a form.
     let most = 3 * state.submit.max_payload as u64 + REST_OF_FORM;
     Route::new()
@@ -174,6 +184,7 @@ fn routes(state: State, hosts: HostGuard) -> BoxEndpoint<'static> {
         .at("/health/live", get(assets::alive))
         .data(state)
         .around(move |next, request| guard::guard(most, hosts, gate.clone(), next, request))
+        .around(move |next, request| guard::under(base.clone(), next, request))
         .boxed()
 }
 

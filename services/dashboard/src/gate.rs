@@ -8,6 +8,7 @@ use taskweir_domain::Actor;
 use taskweir_runtime::access::{
     Caller, Doorkeeper, Refusal, Role, SESSION_SECONDS, Session, Signer,
 };
+use taskweir_runtime::listen::BasePath;
 use taskweir_store::clock;
 
 const COOKIE_NAME: &str = "taskweir_session";
@@ -19,6 +20,8 @@ pub(crate) struct Gate {
     signer: Signer,
     /// On loopback there is no TLS, and a secure cookie would not come back.
     loopback: bool,
+    /// Cookies come back below it.
+    base_path: BasePath,
 }
 
 /// Who is here.
@@ -45,8 +48,14 @@ impl Visitor {
 }
 
 impl Gate {
-    pub(crate) const fn new(doorkeeper: Doorkeeper, signer: Signer, loopback: bool) -> Self {
+    pub(crate) const fn new(
+        doorkeeper: Doorkeeper,
+        signer: Signer,
+        loopback: bool,
+        base_path: BasePath,
+    ) -> Self {
         Self {
+            base_path,
             doorkeeper,
             signer,
             loopback,
@@ -95,7 +104,8 @@ impl Gate {
     fn cookie(&self, value: &str, seconds: u64) -> Option<HeaderValue> {
         let secure = if self.loopback { "" } else { "; Secure" };
         let text = format!(
-            "{COOKIE_NAME}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+            "{COOKIE_NAME}={value}; Path={}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
+            self.base_path.before("/")
         );
         HeaderValue::from_str(&text).ok()
     }

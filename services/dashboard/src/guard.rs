@@ -7,7 +7,7 @@ use poem::http::header::{self, HeaderValue};
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, IntoResponse, Request, Response};
 
-use taskweir_runtime::listen::{HostGuard, is_own};
+use taskweir_runtime::listen::{BasePath, HostGuard, is_own};
 
 use crate::gate::Gate;
 use crate::{layout, url};
@@ -112,6 +112,49 @@ where
         response
             .headers_mut()
             .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+/// What begins an address of ours in a page; what people wrote has its quotes escaped there.
+const ADDRESSES: [&str; 3] = [" href=\"/", " action=\"/", " src=\"/"];
+
+/// Around everything: takes the path of the proxy away from what comes in, and puts it before every address that goes
+/// out, in one place for all pages.
+pub(crate) async fn under<E>(
+    base: BasePath,
+    next: Arc<E>,
+    mut request: Request,
+) -> poem::Result<Response>
+where
+    E: Endpoint<Output = Response>,
+{
+    base.strip(&mut request);
+    let ticks = request.uri().path() == "/ticks";
+    let mut response = next.call(request).await?;
+    if ticks {
+        // A proxy that gathers answers would keep them.
+        let no = HeaderValue::from_static("no");
+        response.headers_mut().insert("x-accel-buffering", no);
+    }
+    if base.as_str().is_empty() {
+        return Ok(response);
+    }
+    let place = response.headers().get(header::LOCATION);
+    let place = place.and_then(|place| place.to_str().ok());
+    if let Some(place) = place.filter(|place| place.starts_with('/'))
+        && let Ok(place) = base.before(place).parse()
+    {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    let is_page = response.content_type().is_some_and(|kind| kind.starts_with("text/html"));
+    if is_page {
+        let page = response.take_body().into_string().await?;
+        let page = ADDRESSES.iter().fold(page, |page, address| {
+            let (before, _) = address.split_at(address.len() - 1);
+            page.replace(address, &format!("{before}{}/", base.as_str()))
+        });
+        response.set_body(page);
     }
     Ok(response)
 }

@@ -13,7 +13,8 @@ mod workers;
 
 use std::time::Instant;
 
-use poem::http::{HeaderName, Method};
+use poem::http::header::LOCATION;
+use poem::http::{HeaderName, HeaderValue, Method};
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -22,7 +23,7 @@ use poem::web::Data;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{LicenseObject, OpenApiService, OperationId, Tags};
 use taskweir_runtime::admin::METRICS_CONTENT_TYPE;
-use taskweir_runtime::listen::HostGuard;
+use taskweir_runtime::listen::{BasePath, HostGuard};
 
 use crate::calls::Calls;
 use crate::metrics::HTTP;
@@ -136,7 +137,13 @@ async fn timed<E: Endpoint<Output = Response>>(
 
 /// Every route of the gateway. `guard` says which `Host` headers are taken.
 pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
-    let service = service("/");
+    let base = state.base_path.clone();
+    let shown = if base.as_str().is_empty() {
+        "/"
+    } else {
+        base.as_str()
+    };
+    let service = service(shown);
     let spec = service.spec();
     let calls = Calls::of_spec(&spec);
     let document = document::finished(&spec);
@@ -199,5 +206,29 @@ pub(crate) fn routes(state: State, guard: HostGuard) -> BoxEndpoint<'static> {
         }
     })
     .around(timed)
+    .around(move |next, mut request: Request| {
+        let base = base.clone();
+        async move {
+            base.strip(&mut request);
+            let listens = request.uri().path() == "/events";
+            let mut response = next.call(request).await?;
+            based(&base, listens, &mut response);
+            Ok(response)
+        }
+    })
     .boxed()
+}
+
+/// Addresses as callers see them; and the word by which a proxy sends events on as they come.
+fn based(base: &BasePath, listens: bool, response: &mut Response) {
+    let headers = response.headers_mut();
+    let place = headers.get(LOCATION).and_then(|place| place.to_str().ok());
+    if let Some(place) = place.filter(|place| place.starts_with('/'))
+        && let Ok(place) = base.before(place).parse()
+    {
+        headers.insert(LOCATION, place);
+    }
+    if listens {
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_domain::{DraftLimits, Redaction};
-use taskweir_runtime::access::Doorkeeper;
-use taskweir_runtime::listen::{Door, HostGuard, ListenAddress, Seats};
+use taskweir_runtime::access::{Doorkeeper, Signer};
+use taskweir_runtime::listen::{BasePath, Door, HostGuard, ListenAddress, Seats};
 use taskweir_runtime::{Env, EnvError, door};
 use taskweir_store::{Limits, RedisSettings, Store, StoreError, Submitter};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub struct Config {
     pub doorkeeper: Doorkeeper,
     /// What is hidden in histories and the feed, from `REDACT_FIELDS`.
     pub redaction: Redaction,
+    /// The path under which a proxy shows it, from `GATEWAY_BASE_PATH`.
+    pub base_path: BasePath,
     /// Where it listens, from `GATEWAY_ADDR`.
     pub listen: ListenAddress,
 }
@@ -46,6 +48,7 @@ impl Config {
             submit: taskweir_settings::submit(env)?,
             doorkeeper: Doorkeeper::from_env(env)?,
             redaction: taskweir_settings::redaction(env)?,
+            base_path: BasePath::from_env(env, "GATEWAY_BASE_PATH")?,
             listen: ListenAddress::from_env(env, "GATEWAY_ADDR", default)?,
         })
     }
@@ -65,6 +68,8 @@ impl Config {
 
     async fn connect(self, metrics: PrometheusHandle) -> Result<State, StoreError> {
         let store = Store::connect_waiting(&self.redis, self.limits).await?;
+        let secret = store.signing_secret().await?;
+        let signer = Signer::new(self.doorkeeper.keys().clone(), secret.as_bytes());
         Ok(State {
             submitter: Submitter::new(&store),
             feed: Feed::new(&store),
@@ -73,7 +78,8 @@ impl Config {
             store,
             submit: self.submit,
             metrics,
-            gate: Gate::new(self.doorkeeper),
+            gate: Gate::new(self.doorkeeper, signer),
+            base_path: self.base_path,
         })
     }
 

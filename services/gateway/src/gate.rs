@@ -4,15 +4,20 @@ use std::net::IpAddr;
 
 use poem::Request;
 use poem::http::Method;
-use taskweir_runtime::access::{Caller, Doorkeeper, Refusal, Role};
+use taskweir_runtime::access::{Caller, Doorkeeper, Refusal, Role, Signer, Ticket};
 use taskweir_runtime::listen::is_own;
+use taskweir_store::clock;
 
 use crate::problem::ApiError;
+
+/// The call that gives a ticket for the feed: it changes nothing.
+const LISTEN_TICKET: &str = "/events/ticket";
 
 /// Lets callers in by their keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     doorkeeper: Doorkeeper,
+    signer: Signer,
 }
 
 /// The role a call needs; `None`: probes and the documentation stay open.
@@ -23,20 +28,37 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
         _ => {}
     }
     Some(match (method, path) {
-        (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Role::Viewer,
+        (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) | (&Method::POST, LISTEN_TICKET) => {
+            Role::Viewer
+        }
         (&Method::POST, "/tasks" | "/tasks/batch") => Role::Submitter,
         _ => Role::Operator,
     })
 }
 
 impl Gate {
-    pub(crate) const fn new(doorkeeper: Doorkeeper) -> Self {
-        Self { doorkeeper }
+    pub(crate) const fn new(doorkeeper: Doorkeeper, signer: Signer) -> Self {
+        Self { doorkeeper, signer }
     }
 
     /// The address of who calls, as far as the proxies in front are trusted.
     pub(crate) fn client(&self, request: &Request) -> Option<IpAddr> {
         self.doorkeeper.client(request)
+    }
+
+    /// A ticket for the holder of a key, which a browser may put into the address of the feed; `None` where there are no
+    /// keys, and no ticket is needed.
+    pub(crate) fn ticket(&self, caller: &Caller) -> Option<Ticket> {
+        self.signer.ticket(caller, clock::now_ms() / 1_000)
+    }
+
+    /// Who listens with a ticket, which is good for the feed alone.
+    fn ticket_holder(&self, request: &Request) -> Option<Caller> {
+        let listens = request.method() == Method::GET && request.uri().path() == "/events";
+        let query = request.uri().query().filter(|_| listens)?;
+        let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+        let now_s = clock::now_ms() / 1_000;
+        self.signer.ticket_holder(token, now_s).cloned()
     }
 
     /// Who calls, if they may.
@@ -52,10 +74,11 @@ impl Gate {
         let Some(needed) = needed else {
             return Ok(Caller::anonymous());
         };
-        let caller = self
-            .doorkeeper
-            .caller(request)
-            .map_err(|refusal| match refusal {
+        let caller = match self.ticket_holder(request) {
+            Some(caller) => Ok(caller),
+            None => self.doorkeeper.caller(request),
+        };
+        let caller = caller.map_err(|refusal| match refusal {
                 Refusal::Rationed => ApiError::too_many_failures(),
                 Refusal::Unknown => ApiError::unauthorized(),
             })?;

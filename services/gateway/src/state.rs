@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use taskweir_domain::{DraftLimits, Redaction, TaskId, TaskSpec};
-use taskweir_runtime::listen::Seats;
+use taskweir_runtime::listen::{BasePath, Seats};
 use taskweir_store::{Idempotency, Sending, Store, StoreError, Story, SubmitOutcome, Submitter};
 use tracing::Instrument;
 
@@ -20,6 +20,8 @@ pub(crate) struct State {
     pub(crate) submit: DraftLimits,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) gate: Gate,
+    /// What stands before every path, as callers see it.
+    pub(crate) base_path: BasePath,
     pub(crate) feed: Feed,
     /// Who may listen to the feed.
     pub(crate) seats: Seats,

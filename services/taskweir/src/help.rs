@@ -117,6 +117,7 @@ pub const DEV: &str = environment!(
     "  PARTITIONS                number of partitions, read when the layout is made [1]",
     "  GATEWAY_ADDR              [127.0.0.1:8000]",
     "  DASHBOARD_ADDR            [127.0.0.1:5001]",
+    "  GATEWAY_BASE_PATH, DASHBOARD_BASE_PATH  the path under which a proxy shows it [none]",
     "  TASKWEIR_API_KEYS         name:role:secret,… roles viewer, submitter, operator, admin [none]",
     "  TASKWEIR_ALLOW_ANONYMOUS  1 to listen off loopback without API keys [0]",
     connections!(),
@@ -140,6 +141,7 @@ pub const GATEWAY: &str = environment!(
     redis!(),
     traces!(),
     listen!("GATEWAY_ADDR", "127.0.0.1:8000"),
+    "  GATEWAY_BASE_PATH         the path under which a proxy shows it, such as /queue [none]",
     redact!(),
     retention!(),
     submit!()
@@ -148,6 +150,7 @@ pub const DASHBOARD: &str = environment!(
     redis!(),
     traces!(),
     listen!("DASHBOARD_ADDR", "127.0.0.1:5001"),
+    "  DASHBOARD_BASE_PATH       the path under which a proxy shows it, such as /admin [none]",
     "  METRICS_ADDR              metrics and probes over HTTP [off]",
     "  TRACE_URL                 where a trace is looked at: http://localhost:16686/trace/{trace_id} [none]",
     redact!(),

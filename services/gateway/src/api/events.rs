@@ -8,10 +8,11 @@ use poem::Request;
 use poem::web::Data;
 use poem::web::sse::Event;
 use poem_openapi::param::{Header, Query};
-use poem_openapi::payload::EventStream;
+use poem_openapi::payload::{EventStream, Json};
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 use taskweir_domain::{Position, Redaction, TaskId, compact, format_ms};
+use taskweir_runtime::access::Caller;
 use taskweir_runtime::listen::Seat;
 
 use super::Tag;
@@ -170,8 +171,37 @@ fn stream(sending: Sending) -> BoxStream<'static, LogEvent> {
     .boxed()
 }
 
+/// A ticket for the feed.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct ListenTicket {
+    /// Give it as `token` to `GET /events`; absent where there are no keys and none is needed.
+    token: Option<String>,
+    /// Until when a connection can be opened with it.
+    expires_at: Option<String>,
+}
+
 #[OpenApi(tag = "Tag::Events")]
 impl Events {
+    /// Get a ticket for the feed
+    ///
+    /// A browser cannot send a key with an `EventSource`: with a ticket in its address it needs none. It is good for a
+    /// minute, to open a connection to `GET /events`, and for nothing else.
+    #[oai(path = "/events/ticket", method = "post", operation_id = "get_listen_ticket")]
+    async fn ticket(
+        &self,
+        Data(state): Data<&State>,
+        Data(caller): Data<&Caller>,
+    ) -> Result<Json<ListenTicket>, ApiError> {
+        let ticket = state.gate.ticket(caller);
+        Ok(Json(ListenTicket {
+            expires_at: ticket
+                .as_ref()
+                .map(|ticket| format_ms(ticket.until_s * 1_000)),
+            token: ticket.map(|ticket| ticket.token),
+        }))
+    }
+
     /// Listen to the log
     ///
     /// Server-sent events from now on, or from `Last-Event-ID` on without a gap. Each `id` is the position
@@ -189,6 +219,11 @@ impl Events {
         /// Only of tasks of this type.
         #[oai(name = "type")]
         Query(kind): Query<Option<String>>,
+        /// The same as `Last-Event-ID`, for who cannot set a header; the header wins.
+        Query(last_event_id): Query<Option<String>>,
+        /// A ticket of `POST /events/ticket`, for a browser that cannot send its key.
+        #[oai(name = "token")]
+        Query(_token): Query<Option<String>>,
         /// The `id` of the last event that was heard.
         #[oai(name = "Last-Event-ID")]
         Header(last): Header<Option<String>>,
@@ -200,7 +235,10 @@ impl Events {
         {
             return Err(ApiError::field("task", "must be a task id"));
         }
-        let last = last.filter(|last| !last.is_empty());
+        let given = |last: &String| !last.is_empty();
+        let last = last
+            .filter(given)
+            .or_else(|| last_event_id.filter(given));
         let from = last.map(|last| {
             position::read_all(&last, store.partition_count()).ok_or_else(|| {
                 ApiError::field("Last-Event-ID", "must be the id of an event of this feed")

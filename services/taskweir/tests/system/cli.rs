@@ -215,7 +215,7 @@ async fn refusals_are_json_where_answers_are_and_say_what_helps() {
 }
 
 /// Every variable that can be set to what it does not take, so.
-const NONSENSE: [(&str, &str); 42] = [
+const NONSENSE: [(&str, &str); 44] = [
     ("REDIS_URL", "nowhere"),
     ("TASKWEIR_PREFIX", "a b"),
     ("TASKWEIR_ALLOW_EVICTION", "x"),
@@ -230,6 +230,8 @@ const NONSENSE: [(&str, &str); 42] = [
     ("GATEWAY_ADDR", "x"),
     ("DASHBOARD_ADDR", "x"),
     ("METRICS_ADDR", "x"),
+    ("GATEWAY_BASE_PATH", "x"),
+    ("DASHBOARD_BASE_PATH", "x"),
     ("TASKWEIR_ALLOW_ANONYMOUS", "x"),
     ("TASKWEIR_API_KEYS", "x"),
     ("TRUSTED_PROXIES", "x"),

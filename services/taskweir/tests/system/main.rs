@@ -26,6 +26,7 @@ mod https;
 mod live;
 mod loadtest;
 mod logs;
+mod nginx;
 mod outage;
 mod pages;
 mod peers;
