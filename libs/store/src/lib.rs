@@ -70,11 +70,11 @@ pub use operation::{
 pub use ops::ClaimedWork;
 pub use ops::{
     ActionOutcome, Applied, Beat, Begun, CancelOutcome, Cancellation, Claim, Claimed, Cut,
-    CutOutcome, DlqAction, ExpireOutcome, Expiring, Finish, FinishOutcome, HeartbeatState, History,
-    Idempotency, Loss, MAX_BATCH, ParkOutcome, Parking, Pause, PauseOutcome, Payload, Presence,
-    ProgressReport, PromoteOutcome, Promotion, ReclaimOutcome, ReleaseOutcome, Releasing,
-    Reservation, RetryOutcome, SilentEntry, StartOutcome, Starting, Submission, SubmitOutcome,
-    UnclaimOutcome, Unclaiming, UnparkOutcome,
+    CutOutcome, DeadEntry, DlqAction, ExpireOutcome, Expiring, Finish, FinishOutcome,
+    HeartbeatState, History, Idempotency, Loss, MAX_BATCH, ParkOutcome, Parking, Pause,
+    PauseOutcome, Payload, Presence, ProgressReport, PromoteOutcome, Promotion, ReclaimOutcome,
+    ReleaseOutcome, Releasing, Reservation, RetryOutcome, SilentEntry, StartOutcome, Starting,
+    Submission, SubmitOutcome, UnclaimOutcome, Unclaiming, UnparkOutcome,
 };
 pub use overview::{Lag, QueueOverview, StreamBytes};
 pub use queries::{Filter, Item, Most, Page};

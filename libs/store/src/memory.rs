@@ -59,7 +59,7 @@ impl MemoryWatch {
 /// Redis' memory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryUse {
-    /// What it uses.
+    /// What it uses; 0 where it does not say.
     pub used: u64,
     /// What it may use; `None` where it does not say.
     pub limit: Option<u64>,
@@ -67,12 +67,16 @@ pub struct MemoryUse {
     pub maximum: Option<u64>,
 }
 
-async fn used_memory(link: &Link) -> Result<u64, StoreError> {
+/// `None` where it is not told.
+async fn used_memory(link: &Link) -> Result<Option<u64>, StoreError> {
     // Of a cluster, the fullest node is what matters.
     let info = ServerInfo::ask(&mut link.get(), Some("memory")).await?;
     let used = info.of("used_memory").filter_map(|text| text.parse().ok());
-    Ok(used.max().unwrap_or(0))
+    Ok(used.max())
 }
+
+/// Longest look at Redis' memory: a submit waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Memory that Redis uses, bytes.
@@ -80,7 +84,7 @@ impl Store {
     /// # Errors
     /// Redis is away.
     pub async fn used_memory(&self) -> Result<u64, StoreError> {
-        used_memory(&self.link).await
+        Ok(used_memory(&self.link).await?.unwrap_or(0))
     }
 
     /// Memory that Redis uses, and may use: its `maxmemory`, else our budget, else that of its machine.
@@ -120,8 +124,11 @@ impl Partition {
             return false;
         };
         if self.memory.is_due() {
-            match used_memory(&self.link).await {
-                Ok(used) => self.memory.used.store(used, Ordering::Relaxed),
+            let look = tokio::time::timeout(PATIENCE, used_memory(&self.link));
+            match look.await.unwrap_or_else(|_| Err(StoreError::away())) {
+                Ok(Some(used)) => self.memory.used.store(used, Ordering::Relaxed),
+                // It tells no more: the last look counts on, and `/health` says so.
+                Ok(None) => {}
                 // One node of a cluster may be away while ours takes submits: the last look counts on.
                 Err(error) => tracing::debug!(%error, "Redis' memory could not be looked at"),
             }

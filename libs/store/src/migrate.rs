@@ -5,6 +5,7 @@ mod step;
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use redis::aio::ConnectionLike;
 
 use crate::error::StoreError;
@@ -145,9 +146,19 @@ impl Store {
     /// # Errors
     /// Redis is away, or the layout is damaged or gone.
     pub async fn require_layout(&self) -> Result<u32, StoreError> {
-        self.layout_version()
-            .await?
-            .ok_or_else(|| LayoutError::Gone.into())
+        let version = self.layout_version().await?.ok_or(LayoutError::Gone)?;
+        // One of several servers may have been emptied alone.
+        let looks = self.partitions().into_iter().map(|partition| async move {
+            let there: bool = redis::cmd("EXISTS")
+                .arg(partition.keys().log())
+                .query_async(&mut self.link.get())
+                .await?;
+            Ok::<_, StoreError>(there)
+        });
+        if try_join_all(looks).await?.contains(&false) {
+            return Err(LayoutError::Gone.into());
+        }
+        Ok(version)
     }
 
     /// The version of the layout in Redis, which may be newer than [`LAYOUT_VERSION`]; `None` where there is none.

@@ -31,7 +31,7 @@ pub use apply::Applied;
 pub use cancel::{CancelOutcome, Cancellation};
 pub use claim::{Claim, Claimed, ClaimedWork};
 pub use cut::{Cut, CutOutcome};
-pub use dlq::{ActionOutcome, DlqAction, RetryOutcome};
+pub use dlq::{ActionOutcome, DeadEntry, DlqAction, RetryOutcome};
 pub use expire::{ExpireOutcome, Expiring};
 pub use finish::{Finish, FinishOutcome};
 pub use heartbeat::{Beat, HeartbeatState};

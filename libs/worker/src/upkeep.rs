@@ -125,7 +125,11 @@ pub(crate) async fn presence(lane: Lane, done: CancellationToken) {
     loop {
         let mut result = say_present(&lane, &mut handled).await;
         for batch in lane.hands.take_progress().chunks(MAX_BATCH) {
-            result = result.and(lane.partition.progress(batch).await.map(drop));
+            // Without an answer the next ones wait, too: presence must not wait for all of them.
+            if result.is_err() {
+                break;
+            }
+            result = lane.partition.progress(batch).await.map(drop);
         }
         if let Err(error) = result {
             tracing::debug!(%error, "the worker could not say that it lives");

@@ -147,7 +147,9 @@ where
     {
         response.headers_mut().insert(header::LOCATION, place);
     }
-    let is_page = response.content_type().is_some_and(|kind| kind.starts_with("text/html"));
+    let is_page = response
+        .content_type()
+        .is_some_and(|kind| kind.starts_with("text/html"));
     if is_page {
         let page = response.take_body().into_string().await?;
         let page = ADDRESSES.iter().fold(page, |page, address| {

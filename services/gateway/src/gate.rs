@@ -56,7 +56,9 @@ impl Gate {
     fn ticket_holder(&self, request: &Request) -> Option<Caller> {
         let listens = request.method() == Method::GET && request.uri().path() == "/events";
         let query = request.uri().query().filter(|_| listens)?;
-        let token = query.split('&').find_map(|pair| pair.strip_prefix("token="))?;
+        let token = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("token="))?;
         let now_s = clock::now_ms() / 1_000;
         self.signer.ticket_holder(token, now_s).cloned()
     }
@@ -79,9 +81,9 @@ impl Gate {
             None => self.doorkeeper.caller(request),
         };
         let caller = caller.map_err(|refusal| match refusal {
-                Refusal::Rationed => ApiError::too_many_failures(),
-                Refusal::Unknown => ApiError::unauthorized(),
-            })?;
+            Refusal::Rationed => ApiError::too_many_failures(),
+            Refusal::Unknown => ApiError::unauthorized(),
+        })?;
         if caller.role < needed {
             return Err(ApiError::forbidden(&format!(
                 "key {} is a {}; this takes a {needed} at least",

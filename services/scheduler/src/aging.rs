@@ -1,10 +1,13 @@
 //! Removes dead letters that are older than `DLQ_RETENTION`, each by an event that says so.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use taskweir_domain::{Actor, Ask, QueueName, TaskId};
 use taskweir_runtime::Feeder;
-use taskweir_store::{ActionOutcome, DlqAction, MAX_BATCH, Partition, StoreError, entropy};
+use taskweir_store::{
+    ActionOutcome, DeadEntry, DlqAction, MAX_BATCH, Partition, Record, StoreError, entropy,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::wait;
@@ -74,32 +77,44 @@ impl Aging {
         Ok(removed)
     }
 
-    async fn remove(&self, old: &[TaskId]) -> Result<usize, StoreError> {
+    /// Gives how many entries went, those of nobody included.
+    async fn remove(&self, old: &[DeadEntry]) -> Result<usize, StoreError> {
         if old.is_empty() {
             return Ok(0);
         }
         let reason = "older than DLQ_RETENTION".to_owned();
         let ask = Ask::new(Actor("scheduler".to_owned()), Some(reason));
-        let records = self.partition.records(old).await?;
-        let actions = old.iter().zip(records).filter_map(|(id, record)| {
-            let record = record?;
-            Some(DlqAction {
-                id: *id,
-                queue: record.task.queue,
-                priority: record.task.priority,
-                unique: record.unique,
-                nonce: entropy::nonce(),
-                ask: ask.clone(),
-                bulk: None,
-            })
-        });
-        let actions: Vec<DlqAction> = actions.collect();
+        let ids: Vec<TaskId> = old.iter().filter_map(|entry| entry.id).collect();
+        let records = self.partition.records(&ids).await?;
+        let records: HashMap<TaskId, Record> = ids
+            .into_iter()
+            .zip(records)
+            .filter_map(|(id, record)| Some((id, record?)))
+            .collect();
+        let (mut actions, mut strays) = (Vec::new(), Vec::new());
+        for entry in old {
+            let known = entry.id.and_then(|id| Some((id, records.get(&id)?)));
+            match known.filter(|(_, record)| record.work == entry.entry) {
+                Some((id, record)) => actions.push(DlqAction {
+                    id,
+                    queue: record.task.queue.clone(),
+                    priority: record.task.priority,
+                    unique: record.unique.clone(),
+                    nonce: entropy::nonce(),
+                    ask: ask.clone(),
+                    bulk: None,
+                }),
+                // Left by hand or by a failover: it would stand before all that comes behind it.
+                None => strays.push(entry.clone()),
+            }
+        }
+        self.partition.drop_dead(&strays).await?;
         let outcomes = self.partition.dlq_remove(&actions).await?;
         let done = actions
             .iter()
             .zip(outcomes)
             .filter(|(_, outcome)| *outcome == ActionOutcome::Done);
-        let mut removed = 0;
+        let mut removed = strays.len();
         for (action, _) in done {
             removed += 1;
             tracing::info!(task.id = %action.id, queue = %action.queue, "dead letter removed: older than DLQ_RETENTION");

@@ -23,9 +23,7 @@ impl BasePath {
                 return Some(Self::default());
             }
             let plain = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
-            let part = |part: &str| {
-                !matches!(part, "" | "." | "..") && part.chars().all(plain)
-            };
+            let part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(plain);
             let parts = text.strip_prefix('/')?;
             parts.split('/').all(part).then(|| Self(text.to_owned()))
         })
@@ -85,7 +83,12 @@ mod tests {
 
     #[test]
     fn a_path_is_read_and_what_is_none_is_refused() {
-        for (text, path) in [("", ""), ("/", ""), ("/queue", "/queue"), ("/a/b-1/", "/a/b-1")] {
+        for (text, path) in [
+            ("", ""),
+            ("/", ""),
+            ("/queue", "/queue"),
+            ("/a/b-1/", "/a/b-1"),
+        ] {
             assert_eq!(base(text).unwrap().as_str(), path);
         }
         for text in ["queue", "//", "/a//b", "/..", "/a b", "/a?b", "https://a/b"] {

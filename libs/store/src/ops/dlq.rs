@@ -23,6 +23,17 @@ pub struct DlqAction {
     pub bulk: Option<Bulk>,
 }
 
+/// An entry of the dead letters of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadEntry {
+    /// The queue.
+    pub queue: QueueName,
+    /// The entry's own id.
+    pub entry: String,
+    /// The task it is of; `None` where it names none.
+    pub id: Option<TaskId>,
+}
+
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionOutcome {
@@ -52,7 +63,7 @@ fn outcome(word: &str) -> Option<ActionOutcome> {
 }
 
 impl Partition {
-    /// Tasks that gave up before an instant, the oldest of each queue first, up to `most` in all.
+    /// Entries of the dead letters from before an instant, the oldest of each queue first, up to `most` in all.
     ///
     /// # Errors
     /// Redis is away.
@@ -61,7 +72,7 @@ impl Partition {
         queues: &[QueueName],
         before_ms: u64,
         most: usize,
-    ) -> Result<Vec<TaskId>, StoreError> {
+    ) -> Result<Vec<DeadEntry>, StoreError> {
         if queues.is_empty() {
             return Ok(Vec::new());
         }
@@ -72,14 +83,41 @@ impl Partition {
         }
         let pages: Vec<redis::Value> = pipe.query_async(&mut self.link.get()).await?;
         let mut found = Vec::new();
-        for page in pages {
+        for (queue, page) in queues.iter().zip(pages) {
             for entry in Reader("dead letters").entries(page)? {
                 let id = entry.fields.iter().find(|(name, _)| name == "i");
-                found.extend(id.and_then(|(_, id)| id.parse::<TaskId>().ok()));
+                found.push(DeadEntry {
+                    queue: queue.clone(),
+                    id: id.and_then(|(_, id)| id.parse().ok()),
+                    entry: entry.id,
+                });
             }
         }
         found.truncate(most);
         Ok(found)
+    }
+
+    /// Removes entries of the dead letters that no task knows of: a task that gives up again has another entry.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn drop_dead(&self, strays: &[DeadEntry]) -> Result<(), StoreError> {
+        if strays.is_empty() {
+            return Ok(());
+        }
+        let mut pipe = redis::pipe();
+        for stray in strays {
+            pipe.cmd("XDEL")
+                .arg(self.keys.dlq(&stray.queue))
+                .arg(&stray.entry);
+        }
+        pipe.query_async::<()>(&mut self.link.get()).await?;
+        let count = strays.len();
+        tracing::warn!(
+            count,
+            "entries of dead letters that no task knows of were removed"
+        );
+        Ok(())
     }
 
     /// Brings dead letters back to pending with a fresh budget.

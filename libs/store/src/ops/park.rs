@@ -106,7 +106,16 @@ impl Partition {
             .arg(count.saturating_sub(1))
             .query_async(&mut connection)
             .await?;
-        let ids: Vec<TaskId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let (mut tasks, mut strangers) = (Vec::new(), Vec::new());
+        for id in ids {
+            match id.parse::<TaskId>() {
+                Ok(id) => tasks.push(id),
+                Err(_) => strangers.push(id),
+            }
+        }
+        // Written by hand, they would stand before all that is behind them.
+        self.drop_strangers(&parked, &strangers).await?;
+        let ids = tasks;
         if ids.is_empty() {
             return Ok(Vec::new());
         }

@@ -187,7 +187,11 @@ impl Events {
     ///
     /// A browser cannot send a key with an `EventSource`: with a ticket in its address it needs none. It is good for a
     /// minute, to open a connection to `GET /events`, and for nothing else.
-    #[oai(path = "/events/ticket", method = "post", operation_id = "get_listen_ticket")]
+    #[oai(
+        path = "/events/ticket",
+        method = "post",
+        operation_id = "get_listen_ticket"
+    )]
     async fn ticket(
         &self,
         Data(state): Data<&State>,
@@ -236,9 +240,7 @@ impl Events {
             return Err(ApiError::field("task", "must be a task id"));
         }
         let given = |last: &String| !last.is_empty();
-        let last = last
-            .filter(given)
-            .or_else(|| last_event_id.filter(given));
+        let last = last.filter(given).or_else(|| last_event_id.filter(given));
         let from = last.map(|last| {
             position::read_all(&last, store.partition_count()).ok_or_else(|| {
                 ApiError::field("Last-Event-ID", "must be the id of an event of this feed")

@@ -140,6 +140,10 @@ async fn refusals(store: &Store) -> Result<Vec<String>, StoreError> {
             "Redis is out of memory: tasks are worked off, new ones are refused (507)".to_owned(),
         );
     }
+    if store.memory_budget().is_some() && memory.used == 0 {
+        let trouble = "MEMORY_BUDGET has no effect: Redis does not tell its memory (INFO)";
+        troubles.push(trouble.to_owned());
+    }
     if let Some(budget) = store.memory_budget()
         && memory.used >= budget
     {

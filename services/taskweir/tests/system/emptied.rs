@@ -59,3 +59,23 @@ async fn services_notice_that_their_layout_is_gone_and_begin_no_other() {
     fleet.reaches(&id, "completed", SOON).await;
     assert_eq!(fleet.status("/health/ready").await, 200);
 }
+
+#[tokio::test]
+async fn one_of_several_partitions_that_is_emptied_is_noticed_too() {
+    let mut fleet = Fleet::with_partitions("10", 3).await;
+    let mut worker = fleet.spawn("worker", &[]);
+    let log = fleet.store.partitions()[1].keys().log().to_owned();
+    assert_eq!(fleet.redis.cli(&["DEL", &log]), "1");
+    assert_eq!(fleet.status("/health/ready").await, 503);
+    assert_eq!(fleet.status("/health").await, 503);
+    eventually_within(SOON, "the worker ends", async || {
+        worker.has_ended().then_some(())
+    })
+    .await;
+    for mut service in fleet.services.drain(1..) {
+        eventually_within(SOON, "a service ends", async || {
+            service.has_ended().then_some(())
+        })
+        .await;
+    }
+}

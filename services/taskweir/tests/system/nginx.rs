@@ -42,7 +42,11 @@ fn nginx(dir: &Path, gateway: u16, dashboard: u16) -> (Process, u16) {
     let file = dir.join("nginx.conf");
     std::fs::write(&file, settings).unwrap();
     let mut command = Command::new("nginx");
-    command.arg("-c").arg(&file).arg("-e").arg(dir.join("error.log"));
+    command
+        .arg("-c")
+        .arg(&file)
+        .arg("-e")
+        .arg(dir.join("error.log"));
     (spawn(&mut command), port)
 }
 
@@ -71,7 +75,10 @@ async fn gateway_and_dashboard_work_below_a_path_of_a_proxy() {
         ("TASKWEIR_API_KEYS", KEYS.to_owned()),
         ("TRUSTED_PROXIES", "1".to_owned()),
     ];
-    let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let env: Vec<(&str, &str)> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let _services = ["gateway", "dashboard", "worker"].map(|service| fleet.spawn(service, &env));
     let (_nginx, port) = nginx(dir.path(), gateway, dashboard);
     let ca = std::fs::read(dir.path().join("ca.pem")).unwrap();
@@ -90,28 +97,49 @@ async fn gateway_and_dashboard_work_below_a_path_of_a_proxy() {
     }
 
     // The gateway: its path is passed on.
-    let document: Value = http.get(format!("{host}/queue/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let document: Value = http
+        .get(format!("{host}/queue/openapi.json"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(document["servers"][0]["url"], "/queue");
     let docs = http.get(format!("{host}/queue/docs")).send().await.unwrap();
     assert!(docs.text().await.unwrap().contains("\"/queue\""));
     let submit = http.post(format!("{host}/queue/tasks")).bearer_auth(SECRET);
-    let accepted = submit.json(&json!({ "type": "echo", "delay": 600 })).send().await.unwrap();
+    let accepted = submit
+        .json(&json!({ "type": "echo", "delay": 600 }))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(accepted.status().as_u16(), 202);
     let place = accepted.headers()["location"].to_str().unwrap().to_owned();
     assert!(place.starts_with("/queue/tasks/"), "{place}");
-    let task = http.get(format!("{host}{place}")).bearer_auth(SECRET).send().await.unwrap();
+    let task = http
+        .get(format!("{host}{place}"))
+        .bearer_auth(SECRET)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(task.status().as_u16(), 200);
     let id = place.rsplit('/').next().unwrap().to_owned();
 
     // Its feed, by a ticket, from the beginning on, though nginx gathers answers.
     let ticket = http.post(format!("{host}/queue/events/ticket"));
     assert_eq!(ticket.send().await.unwrap().status().as_u16(), 401);
-    let ticket = http.post(format!("{host}/queue/events/ticket")).bearer_auth(SECRET);
+    let ticket = http
+        .post(format!("{host}/queue/events/ticket"))
+        .bearer_auth(SECRET);
     let ticket: Value = ticket.send().await.unwrap().json().await.unwrap();
     let token = ticket["token"].as_str().unwrap();
     let from = match fleet.store.partition_count() {
         1 => "0-0".to_owned(),
-        count => (0..count).map(|index| format!("{index}@0-0")).collect::<Vec<_>>().join(","),
+        count => (0..count)
+            .map(|index| format!("{index}@0-0"))
+            .collect::<Vec<_>>()
+            .join(","),
     };
     let feed = format!("{host}/queue/events?task={id}&last_event_id={from}&token={token}");
     let mut feed = http.get(&feed).send().await.unwrap();
@@ -124,7 +152,11 @@ async fn gateway_and_dashboard_work_below_a_path_of_a_proxy() {
         (format!("/queue/tasks?token={token}"), 401),
     ] {
         let answer = http.get(format!("{host}{path}")).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), status, "a ticket is good for the feed alone");
+        assert_eq!(
+            answer.status().as_u16(),
+            status,
+            "a ticket is good for the feed alone"
+        );
     }
 
     // The dashboard: its path is taken away.
@@ -148,7 +180,17 @@ async fn gateway_and_dashboard_work_below_a_path_of_a_proxy() {
     };
     fleet.settled(SOON).await;
     let mut seen = 0;
-    for path in ["/", "/tasks", "/queues", "/dlq", "/operations", "/workers", "/system", "/tasks/new", &format!("/tasks/{id}")] {
+    for path in [
+        "/",
+        "/tasks",
+        "/queues",
+        "/dlq",
+        "/operations",
+        "/workers",
+        "/system",
+        "/tasks/new",
+        &format!("/tasks/{id}"),
+    ] {
         let page = get(&format!("/ops/board{path}")).await;
         assert_eq!(page.status().as_u16(), 200, "{path}");
         for address in addresses(&page.text().await.unwrap()) {
@@ -158,14 +200,30 @@ async fn gateway_and_dashboard_work_below_a_path_of_a_proxy() {
             assert!(address.starts_with("/ops/board/"), "{path}: {address}");
             // What forms are sent to takes no GET.
             let status = get(&address).await.status().as_u16();
-            assert!(matches!(status, 200 | 303 | 404 | 405), "{address}: {status}");
+            assert!(
+                matches!(status, 200 | 303 | 404 | 405),
+                "{address}: {status}"
+            );
             seen += usize::from(status == 200);
         }
     }
     assert!(seen > 60, "{seen} addresses were followed");
-    let page = get(&format!("/ops/board/tasks/{id}")).await.text().await.unwrap();
-    let token = page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    let cancel = addresses(&page).into_iter().find(|to| to.ends_with("/cancel")).unwrap();
+    let page = get(&format!("/ops/board/tasks/{id}"))
+        .await
+        .text()
+        .await
+        .unwrap();
+    let token = page
+        .split("name=\"token\" value=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let cancel = addresses(&page)
+        .into_iter()
+        .find(|to| to.ends_with("/cancel"))
+        .unwrap();
     let cancelled = http
         .post(format!("{host}{cancel}"))
         .header("cookie", &cookie)
@@ -175,7 +233,10 @@ async fn gateway_and_dashboard_work_below_a_path_of_a_proxy() {
     let cancelled = cancelled.send().await.unwrap();
     assert_eq!(cancelled.status().as_u16(), 303);
     let place = cancelled.headers()["location"].to_str().unwrap();
-    assert!(place.starts_with(&format!("/ops/board/tasks/{id}")), "{place}");
+    assert!(
+        place.starts_with(&format!("/ops/board/tasks/{id}")),
+        "{place}"
+    );
     fleet.reaches(&id, "cancelled", SOON).await;
     let ticks = http.get(format!("{board}/ticks")).header("cookie", &cookie);
     let mut ticks = ticks.send().await.unwrap();

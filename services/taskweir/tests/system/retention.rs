@@ -338,6 +338,12 @@ async fn with_memory_full_due_tasks_run_and_the_views_follow() {
 async fn dead_letters_go_with_their_age_where_that_is_asked_for_and_by_an_event() {
     let fleet = Fleet::with_env("10", &[("DLQ_RETENTION", "2s")]).await;
     let _worker = fleet.spawn("worker", &[]);
+    // What nobody knows of stands before all of them.
+    for partition in fleet.store.partitions() {
+        let dlq = partition.keys().dlq(&"default".parse().unwrap());
+        let strays = "for i = 1, 150 do redis.call('XADD', KEYS[1], i .. '-1', 'i', 'nobody') end return 150";
+        assert_eq!(fleet.redis.cli(&["EVAL", strays, "1", &dlq]), "150");
+    }
     let dead = json!({ "type": "fail", "max_retries": 0, "queue": "default" });
     let ids = fleet.submit_batch(&vec![dead; 120]).await;
     let last = ids.last().unwrap();

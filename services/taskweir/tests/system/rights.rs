@@ -173,6 +173,22 @@ async fn each_service_gets_on_with_the_rights_of_the_book() {
         (!base.is_empty()).then_some(())
     })
     .await;
+    // Views that are gone are made again from the base.
+    let views = redis.cli(&["KEYS", "tw:*view*"]);
+    let views: Vec<&str> = views.lines().collect();
+    let checkpoints = redis.cli(&["KEYS", "tw:*checkpoint*"]);
+    let gone = [
+        &["DEL"],
+        views.as_slice(),
+        &checkpoints.lines().collect::<Vec<_>>(),
+    ]
+    .concat();
+    assert_ne!(redis.cli(&gone), "0");
+    eventually_within(SOON, "the views are there again", async || {
+        let views = redis.cli(&["KEYS", "tw:*checkpoint*"]);
+        (!views.is_empty()).then_some(())
+    })
+    .await;
     run("upkeep", &["rebuild"]);
     run("upkeep", &["verify"]);
     drop(feed);
