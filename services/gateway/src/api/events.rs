@@ -212,6 +212,7 @@ impl Events {
     /// of every partition. A listener that is too slow is let go, and resumes where it was. Where nothing comes that
     /// it wants, events of the kind `position` tell how far it has heard, by their `id` alone.
     #[oai(path = "/events", method = "get", operation_id = "listen")]
+    #[expect(clippy::too_many_arguments, reason = "one per parameter")]
     async fn listen(
         &self,
         request: &Request,
