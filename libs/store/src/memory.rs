@@ -1,6 +1,6 @@
 //! The memory budget: how much of Redis' memory submits may fill.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::info::ServerInfo;
@@ -17,8 +17,6 @@ pub(crate) struct MemoryWatch {
     /// When it was taken, ms since `began`, plus one; 0 = never.
     looked: AtomicU64,
     used: AtomicU64,
-    /// Whether Redis refused the latest submit for lack of memory.
-    refuses: AtomicBool,
 }
 
 impl Default for MemoryWatch {
@@ -27,21 +25,11 @@ impl Default for MemoryWatch {
             began: Instant::now(),
             looked: AtomicU64::new(0),
             used: AtomicU64::new(0),
-            refuses: AtomicBool::new(false),
         }
     }
 }
 
 impl MemoryWatch {
-    /// Hears how a submit went.
-    pub(crate) fn hear<T>(&self, submitted: &Result<T, StoreError>) {
-        match submitted {
-            Ok(_) => self.refuses.store(false, Ordering::Relaxed),
-            Err(StoreError::OutOfMemory) => self.refuses.store(true, Ordering::Relaxed),
-            Err(_) => {}
-        }
-    }
-
     /// Whether it is time to look again; says so to one caller only.
     fn is_due(&self) -> bool {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -63,8 +51,6 @@ pub struct MemoryUse {
     pub used: u64,
     /// What it may use; `None` where it does not say.
     pub limit: Option<u64>,
-    /// Its `maxmemory`, where it has one.
-    pub maximum: Option<u64>,
 }
 
 /// `None` where it is not told.
@@ -96,17 +82,35 @@ impl Store {
         let bytes = |field: &str| info.get(field)?.parse().ok().filter(|bytes| *bytes > 0);
         Ok(MemoryUse {
             used: bytes("used_memory").unwrap_or(0),
-            maximum: bytes("maxmemory"),
             limit: bytes("maxmemory")
                 .or(self.limits.memory_budget)
                 .or_else(|| bytes("total_system_memory")),
         })
     }
 
-    /// Whether Redis refused the latest submit of this process for lack of memory.
-    #[must_use]
-    pub fn is_out_of_memory(&self) -> bool {
-        self.memory.refuses.load(Ordering::Relaxed)
+    /// Why Redis would refuse a new task: no memory, no disk, too few replicas, a replica itself, too few rights. `None` where
+    /// it takes one.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn refusal(&self) -> Result<Option<StoreError>, StoreError> {
+        for partition in self.partitions() {
+            // A command that writes and needs memory, and changes nothing: no queue has an empty name.
+            let tried: Result<i64, StoreError> = redis::cmd("ZADD")
+                .arg(partition.keys().queues())
+                .arg(&["XX", "0", ""])
+                .query_async(&mut self.link.get())
+                .await
+                .map_err(StoreError::from);
+            match tried {
+                Err(StoreError::Unavailable(error)) if error.code().is_none() => {
+                    return Err(StoreError::Unavailable(error));
+                }
+                Err(refusal) => return Ok(Some(refusal)),
+                Ok(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// The budget for submits, bytes; `None` = any.

@@ -125,6 +125,7 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
     let projector = taskweir_projector::Config {
         redis: redis.clone(),
     };
+    let asks_key = !gateway.doorkeeper.is_open();
     let gateway = gateway.build(process.metrics.clone()).await?;
     let dashboard = dashboard.build().await?;
     let worker = worker.build()?;
@@ -134,7 +135,7 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
     let projector = projector
         .build(taskweir_runtime::Readiness::default())
         .await?;
-    greet(gateway.address(), dashboard.address(), redis);
+    greet(gateway.address(), dashboard.address(), redis, asks_key);
 
     // The worker drains first: while it does, the others go on, so that what it settles is seen.
     let rest = CancellationToken::new();
@@ -159,7 +160,12 @@ async fn system(process: &Process, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn greet(gateway: SocketAddr, dashboard: SocketAddr, redis: &RedisSettings) {
+fn greet(gateway: SocketAddr, dashboard: SocketAddr, redis: &RedisSettings, asks_key: bool) {
+    let key = if asks_key {
+        " -H \"Authorization: Bearer $TASKWEIR_API_KEY\""
+    } else {
+        ""
+    };
     say(&format!(
         "
 Taskweir runs. Ctrl-C stops it; every task is kept.
@@ -170,7 +176,7 @@ Taskweir runs. Ctrl-C stops it; every task is kept.
 
 Try:
 
-  curl -s http://{gateway}/tasks -H 'Content-Type: application/json' \\
+  curl -s http://{gateway}/tasks{key} -H 'Content-Type: application/json' \\
     -d '{{\"type\": \"process\", \"data\": \"hello-world\", \"priority\": \"high\"}}'
 ",
         redis.address()

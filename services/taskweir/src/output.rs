@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use serde_json::json;
-use taskweir_client::ClientError;
+use taskweir_client::{ClientError, Problem};
 use taskweir_domain::pretty;
 use taskweir_runtime::printable::{printable, printable_json};
 
@@ -33,11 +33,14 @@ pub fn say_json_line(text: &str) {
 
 /// Tells on standard error why a command failed: in words, or as JSON, then with all that the gateway said.
 pub fn tell(error: &anyhow::Error, json: bool) {
+    let problem = error.downcast_ref::<ClientError>();
     if !json {
         eprintln!("taskweir: {}", printable(&format!("{error:#}")));
+        if let Some(ClientError::Refused(Problem { status: 401, .. })) = problem {
+            eprintln!("          TASKWEIR_API_KEY holds the secret that this command sends");
+        }
         return;
     }
-    let problem = error.downcast_ref::<ClientError>();
     let told = match problem {
         Some(ClientError::Refused(problem)) => {
             json!({ "error": format!("{error:#}"), "problem": problem })

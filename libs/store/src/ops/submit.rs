@@ -233,7 +233,6 @@ impl Partition {
                 }
             })
             .await;
-        self.memory.hear(&reply);
         read_outcomes(reply?)
     }
 

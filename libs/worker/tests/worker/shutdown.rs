@@ -62,14 +62,15 @@ async fn a_handler_that_stops_when_told_costs_its_task_nothing() {
     worker.stop().await;
     let detail = bench.reaches(id, Status::Pending).await;
     assert_eq!((detail.task.failures, detail.task.losses), (0, 0));
+    // Whether its progress was told in time is the machine's affair.
+    let mut seen = bench.events(id).await;
+    seen.retain(|event| *event != EventType::Progressed);
     let events = [
         EventType::Submitted,
         EventType::Started,
-        EventType::Progressed,
         EventType::Released,
     ];
-    let seen = bench.events(id).await;
-    assert_eq!((seen.first(), seen.last()), (events.first(), events.last()));
+    assert_eq!(seen, events);
 }
 
 /// Never ends and never listens.

@@ -133,13 +133,17 @@ enum ReadyResponse {
 /// What keeps tasks from being taken, by which an operator must be told first.
 async fn refusals(store: &Store) -> Result<Vec<String>, StoreError> {
     let mut troubles = Vec::new();
-    let memory = store.memory().await?;
-    let full = memory.maximum.is_some_and(|maximum| memory.used >= maximum);
-    if full || store.is_out_of_memory() {
-        troubles.push(
+    match store.refusal().await? {
+        Some(StoreError::OutOfMemory) => troubles.push(
             "Redis is out of memory: tasks are worked off, new ones are refused (507)".to_owned(),
-        );
+        ),
+        Some(StoreError::Unavailable(refusal) | StoreError::Refused(refusal)) => {
+            troubles.push(format!("Redis takes no tasks: {refusal}"));
+        }
+        Some(refusal) => troubles.push(format!("Redis takes no tasks: {refusal}")),
+        None => {}
     }
+    let memory = store.memory().await?;
     if store.memory_budget().is_some() && memory.used == 0 {
         let trouble = "MEMORY_BUDGET has no effect: Redis does not tell its memory (INFO)";
         troubles.push(trouble.to_owned());

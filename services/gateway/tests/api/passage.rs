@@ -231,5 +231,20 @@ async fn health_names_what_keeps_tasks_from_being_taken() {
     assert_eq!(bench.redis.cli(&add), "1");
     let told = troubles().await;
     assert!(told.contains("is a scheduler running?"), "{told}");
+    for (setting, odd, usual, told) in [
+        ("min-replicas-to-write", "1", "0", "NOREPLICAS"),
+        ("maxmemory", "1mb", "0", "Redis is out of memory"),
+    ] {
+        for (value, tells) in [(odd, true), (usual, false)] {
+            let set = bench.redis.cli(&["CONFIG", "SET", setting, value]);
+            assert_eq!(set, "OK");
+            let troubles = troubles().await;
+            assert_eq!(
+                troubles.contains(told),
+                tells,
+                "{setting} {value}: {troubles}"
+            );
+        }
+    }
     assert!(!told.contains("out of memory"), "{told}");
 }

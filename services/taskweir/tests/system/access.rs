@@ -52,7 +52,10 @@ async fn people_sign_in_to_the_dashboard_and_their_names_are_in_the_events() {
             .env("TASKWEIR_API_KEY", secret);
         command.output().unwrap()
     };
-    assert_eq!(cli(&["stats"], "wrong-wrong-wrong").status.code(), Some(1));
+    let refused = cli(&["stats"], "wrong-wrong-wrong");
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("TASKWEIR_API_KEY"), "{told}");
     let submitted = cli(
         &["submit", "fail", "{\"fatal\":true}", "--json"],
         "ann-runs-the-place",
