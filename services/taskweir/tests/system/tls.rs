@@ -257,6 +257,12 @@ async fn the_primary_that_a_sentinel_names_over_tls_is_followed() {
     let services = Services::start(&secured, "1");
     services.echo("on the first").await;
     assert!(secured.spoken_to_over_tls_alone(0));
+    // A replica that has just synchronised is told what came since only when it has acknowledged that.
+    eventually_within(SOON, "the replica has the task", async || {
+        let tasks = secured.servers[1].0.cli(&["KEYS", "*:task:*"]);
+        (!tasks.is_empty()).then_some(())
+    })
+    .await;
     eventually_within(SOON, "the sentinel changes places", async || {
         let port = port.to_string();
         let told = secured.cli(&[
