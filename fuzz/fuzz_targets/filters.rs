@@ -5,19 +5,21 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use taskweir_runtime::Env;
-use taskweir_runtime::access::ApiKeys;
+use taskweir_runtime::access::{ApiKeys, Signer};
 
-static KEYS: LazyLock<ApiKeys> = LazyLock::new(|| {
+static SIGNER: LazyLock<Signer> = LazyLock::new(|| {
     let env = Env::from_pairs([(
         "TASKWEIR_API_KEYS",
         "ops:operator:0123456789abcdef0123456789abcdef",
     )]);
-    ApiKeys::from_env(&env).expect("a good key")
+    let keys = ApiKeys::from_env(&env).expect("a good key");
+    Signer::new(keys, b"a secret of the installation")
 });
 
 fuzz_target!(|text: &str| {
     taskweir_gateway::fuzzing::filter(text);
     taskweir_dashboard::fuzzing::query(text);
     taskweir_dashboard::fuzzing::form(text);
-    assert!(KEYS.session(text, 1_000_000).is_none(), "nobody signed in");
+    let session = SIGNER.session(text, 1_000_000);
+    assert!(session.is_none(), "nobody signed in");
 });
