@@ -15,6 +15,7 @@ use crate::{Env, EnvError};
 
 pub use doorkeeper::{Doorkeeper, Refusal};
 use limiter::Limiter;
+pub(crate) use limiter::trusted_proxies;
 pub use session::{SESSION_SECONDS, Session, Signer, Ticket};
 
 /// What a key may do; each role includes the ones before.

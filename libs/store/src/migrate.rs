@@ -131,8 +131,28 @@ async fn version(connection: &mut Connection, prefix: &str) -> Result<Option<u32
 }
 
 impl Store {
+    /// Lets `work` run to its end. Where the layout goes meanwhile, `stop` tells it to end.
+    ///
+    /// # Errors
+    /// The layout is gone; `work` has ended then, too.
+    pub async fn while_layout_stands(
+        &self,
+        work: impl Future<Output = ()>,
+        stop: impl FnOnce(),
+    ) -> Result<(), StoreError> {
+        tokio::pin!(work);
+        tokio::select! {
+            () = &mut work => Ok(()),
+            lost = self.layout_lost() => {
+                stop();
+                work.await;
+                Err(lost)
+            }
+        }
+    }
+
     /// Completes when the layout is gone, with what to tell. While Redis is away, it is not.
-    pub async fn layout_lost(&self) -> StoreError {
+    async fn layout_lost(&self) -> StoreError {
         loop {
             tokio::time::sleep(LAYOUT_LOOK).await;
             if let Err(error @ StoreError::Layout(_)) = self.require_layout().await {

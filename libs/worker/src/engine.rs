@@ -122,14 +122,9 @@ pub(crate) async fn run(
     }
     tracing::info!(worker = %config.id, concurrency = config.concurrency, "worker runs");
     fetching.close();
-    let lost = tokio::select! {
-        () = fetching.wait() => None,
-        lost = store.layout_lost() => Some(lost),
-    };
-    if lost.is_some() {
-        stop.cancel();
-        fetching.wait().await;
-    }
+    let worked = store
+        .while_layout_stands(fetching.wait(), || stop.cancel())
+        .await;
     done.cancel();
     upkeep.close();
     upkeep.wait().await;
@@ -144,5 +139,5 @@ pub(crate) async fn run(
     };
     tokio::time::timeout(FAREWELL, farewell).await.ok();
     tracing::info!(worker = %config.id, "worker stopped");
-    lost.map_or(Ok(()), Err)
+    worked
 }

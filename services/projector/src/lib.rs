@@ -75,13 +75,8 @@ impl App {
         }
         tracing::info!("projector runs");
         loops.close();
-        tokio::select! {
-            () = loops.wait() => Ok(()),
-            lost = self.store.layout_lost() => {
-                stop.cancel();
-                loops.wait().await;
-                Err(lost)
-            }
-        }
+        self.store
+            .while_layout_stands(loops.wait(), || stop.cancel())
+            .await
     }
 }

@@ -122,14 +122,9 @@ impl App {
         loops.spawn(operator::run(self.store.clone(), operations, stop.clone()));
         tracing::info!("scheduler runs");
         loops.close();
-        tokio::select! {
-            () = loops.wait() => Ok(()),
-            lost = self.store.layout_lost() => {
-                stop.cancel();
-                loops.wait().await;
-                Err(lost)
-            }
-        }
+        self.store
+            .while_layout_stands(loops.wait(), || stop.cancel())
+            .await
     }
 }
 

@@ -45,19 +45,26 @@ fn read_address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(with_port)
 }
 
+/// Reads `TRUSTED_PROXIES`: how many proxies stand in front.
+///
+/// # Errors
+/// It is no such number.
+pub(crate) fn trusted_proxies(env: &Env) -> Result<usize, EnvError> {
+    let takes = "the number of proxies in front, 0 to 8";
+    env.read("TRUSTED_PROXIES", 0, takes, |text| {
+        text.parse().ok().filter(|proxies| *proxies <= MAX_PROXIES)
+    })
+}
+
 impl Limiter {
     /// Reads `TRUSTED_PROXIES`: how many proxies stand one behind the other before this process.
     ///
     /// # Errors
     /// It is no such number.
     pub(super) fn from_env(env: &Env) -> Result<Self, EnvError> {
-        let takes = "the number of proxies in front, 0 to 8";
-        let proxies = env.read("TRUSTED_PROXIES", 0, takes, |text| {
-            text.parse().ok().filter(|proxies| *proxies <= MAX_PROXIES)
-        })?;
         Ok(Self {
             failures: Arc::default(),
-            proxies,
+            proxies: trusted_proxies(env)?,
         })
     }
 

@@ -1,6 +1,7 @@
 //! How many connections and event streams a service holds, in all and for one address.
 
 use super::patience::Patience;
+use crate::access::trusted_proxies;
 use crate::{Env, EnvError};
 
 /// Connections that are kept for what is not HTTP: Redis, log files, probes of others.
@@ -48,9 +49,7 @@ impl ConnectionLimits {
                 "a whole number of connections; 0 for any number",
             )
         };
-        let behind_proxies = env
-            .text("TRUSTED_PROXIES")?
-            .is_some_and(|proxies| proxies.trim() != "0");
+        let behind_proxies = trusted_proxies(env)? > 0;
         let per_address = read("MAX_CONNECTIONS_PER_ADDRESS", usual.connections_per_address)?;
         Ok(Self {
             connections: read("MAX_CONNECTIONS", usual.connections)?,
