@@ -45,7 +45,7 @@ pub use retry::{RetryPolicy, RetryPolicyError};
 pub use spec::{Stored, TaskSpec};
 pub use status::Status;
 pub use task::{Holder, Limits, Phase, Task};
-pub use time::{TimeError, format_ms, parse_rfc3339_ms};
+pub use time::{LAST_MS, TimeError, format_ms, parse_rfc3339_ms};
 pub use told::Told;
 pub use transition::{EventClass, IllegalTransition, next_status};
 pub use wire::{DecodeError, Recorded, event_from_wire, schemas};

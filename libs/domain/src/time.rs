@@ -37,7 +37,7 @@ pub fn format_ms(unix_ms: u64) -> String {
 }
 
 /// The last time that is taken, ms since the epoch: 9999-12-30T22:00:00Z.
-pub(crate) const LAST_MS: u64 = 253_402_207_200_000;
+pub const LAST_MS: u64 = 253_402_207_200_000;
 
 /// Parses an RFC 3339 time into ms since the epoch.
 ///

@@ -1,12 +1,10 @@
 //! Instants as people type them at a prompt: an RFC 3339 time, a time of the day, or how long from now.
 
-use taskweir_domain::parse_rfc3339_ms;
+use taskweir_domain::{LAST_MS, parse_rfc3339_ms};
 
 use crate::output::Misuse;
 
 const DAY_MS: u64 = 86_400_000;
-/// 9999-12-30T22:00:00Z: no time that is shown is later.
-const LAST_MS: u64 = 253_402_207_200_000;
 
 /// Which way from now an instant lies that does not say so itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
